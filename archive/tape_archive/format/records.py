@@ -1,0 +1,206 @@
+"""What a venue's frames mean: the records that decoders give and that readers and sinks take.
+
+Clocks: ``t`` is our receive time, ``ts`` the venue's own event time, both unix ns; ``ts`` is 0 where the venue sends none.
+Prices and sizes are the venue's own decimal text. ``symbol`` is the venue's own name of the instrument.
+``side`` of a trade is the taker's: ``buy`` or ``sell``. ``channel`` is the venue's stream name without the symbol.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Level = tuple[str, str]
+Levels = list[Level]
+
+
+class Trade(msgspec.Struct, gc=False):
+    """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    id: str
+    price: str
+    size: str
+    side: str
+
+
+class Quote(msgspec.Struct, gc=False):
+    """Best bid and offer. ``id`` is the book's update id, 0 where the venue sends none."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    id: int
+    bid: str
+    bid_size: str
+    ask: str
+    ask_size: str
+
+
+class BookSnapshot(msgspec.Struct, gc=False):
+    """The whole book as of update ``id``. Levels in any order. ``source``: ``rest`` or ``ws``."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    id: int
+    bids: Levels
+    asks: Levels
+    source: str = "ws"
+
+
+class BookDelta(msgspec.Struct, gc=False):
+    """Changed levels; size zero removes. Applies to the book as of update ``first - 1`` and leaves it at ``last``."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    first: int
+    last: int
+    bids: Levels
+    asks: Levels
+
+
+class BookLost(msgspec.Struct, gc=False):
+    """The book of ``symbol`` is no longer proven: nobody may use it until the next ``BookSnapshot``."""
+
+    t: int
+    symbol: str
+    channel: str
+    why: str
+
+
+class Gap(msgspec.Struct):
+    """Ids ``from_id..to_id`` (both inclusive, 0 where ids do not count) never came, between frames at ``from_ns`` and ``t``."""
+
+    t: int
+    symbol: str
+    channel: str
+    from_ns: int
+    from_id: int
+    to_id: int
+    why: str
+
+
+class Reset(msgspec.Struct):
+    """The venue itself began anew (maintenance, service restart); not a loss of ours."""
+
+    t: int
+    symbol: str
+    channel: str
+    why: str
+
+
+class Candle(msgspec.Struct, gc=False):
+    """One candle; ``open_ts`` is its opening time in unix ns."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    open_ts: int
+    interval: str
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    closed: bool
+
+
+class Liquidation(msgspec.Struct, gc=False):
+    """One forced order, side of the order."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    price: str
+    size: str
+    side: str
+
+
+class Funding(msgspec.Struct, gc=False):
+    """Mark and index price with the funding rate in force; ``next_ts`` is the next funding time in unix ns."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    mark: str
+    index: str
+    rate: str
+    next_ts: int
+
+
+class ReferencePrice(msgspec.Struct, gc=False):
+    """One tick of a settlement source's price. ``source``: ``polybolt`` or ``rtds``; ``window_s`` 0 means spot."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    price: str
+    source: str
+    window_s: int = 0
+
+
+class TickSize(msgspec.Struct, gc=False):
+    """The grid of prices changed."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    old: str
+    new: str
+
+
+class Lifecycle(msgspec.Struct):
+    """An instrument appeared, changed status, resolved or went. ``detail`` is what the venue said, as text."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    status: str
+    detail: str = ""
+
+
+class Notice(msgspec.Struct):
+    """A frame that carries no market data: an ack, a pong, a statistic nobody asked to decode. ``kind`` is documented."""
+
+    t: int
+    kind: str
+    detail: str = ""
+
+
+class Unknown(msgspec.Struct):
+    """A frame that the decoder could not account for. It is on the tape; a human should look. ``why`` is one line."""
+
+    t: int
+    why: str
+
+
+Record = (
+    Trade
+    | Quote
+    | BookSnapshot
+    | BookDelta
+    | BookLost
+    | Gap
+    | Reset
+    | Candle
+    | Liquidation
+    | Funding
+    | ReferencePrice
+    | TickSize
+    | Lifecycle
+    | Notice
+    | Unknown
+)

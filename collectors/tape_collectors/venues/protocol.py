@@ -1,0 +1,144 @@
+"""The seam between a venue's rules and the I/O around them.
+
+A venue is pure: frames and their times go in, records and commands come out. It has no socket, clock, log or random,
+so the live recorder, ``tape rebuild`` and a strategy's replay run the very same object over the very same bytes.
+
+The runtime promises: ``opened`` first, then any order of the other calls, ``closed`` last; times never go back; a
+frame is on the tape before ``receive`` sees it. A feed lives as long as one connection (one *epoch*).
+
+The feed promises: only ``opened``, ``want``, ``receive``, ``fetched``, ``resubscribe`` and ``tick`` give commands;
+``tick`` and ``resubscribe`` never change what later records say, so a replay, which does not call them, agrees with
+the live run. A frame that cannot be decoded becomes an ``Unknown`` record, never an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from tape_archive.format.records import Record
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send this text frame on the connection."""
+
+    data: str
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Ask by REST; the reply goes to every live feed of the tape as ``fetched(t, request, reply)``.
+
+    ``request`` is ``METHOD path?query`` with an optional body behind a blank (``POST /books [...]``): it is written to
+    the tape with the reply, without the host. ``host`` names an entry of ``Venue.hosts``; ``weight`` is what the venue
+    counts; ``delay_s`` asks the runtime to wait first; ``retries`` how often a failure is asked again (-1: for ever).
+    """
+
+    request: str
+    host: str = "rest"
+    weight: int = 1
+    delay_s: float = 0.0
+    retries: int = -1
+
+
+class Reconnect(msgspec.Struct, frozen=True):
+    """Open a new connection, and close this one: at once, or (``overlap``) only when the new one is in sequence."""
+
+    why: str
+    overlap: bool = False
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Write a mark: ``{"mark": kind, **fields}``. ``key`` routes it as ``Venue.route`` would (empty: the stream's own tape)."""
+
+    kind: str
+    fields: Mapping[str, object]
+    key: str = ""
+
+
+Command = Send | Fetch | Reconnect | Mark
+Output = tuple[Sequence[Record], Sequence[Command]]
+NOTHING: Output = ((), ())
+
+
+class Stream:
+    """One subscription on one connection: requested -> acked -> first frame seen, and how often it speaks.
+
+    The feed counts (``frames``, ``last_t``); the watchdog reads. ``dense`` streams must speak soon after subscribing;
+    sparse ones (liquidations, lifecycle) may be silent for ever.
+    """
+
+    __slots__ = ("acked_t", "channel", "dense", "first_t", "frames", "last_t", "name", "requested_t", "symbol")
+
+    def __init__(self, name: str, symbol: str, channel: str, *, dense: bool = True) -> None:
+        self.name = name
+        self.symbol = symbol
+        self.channel = channel
+        self.dense = dense
+        self.requested_t = 0
+        self.acked_t = 0
+        self.first_t = 0
+        self.last_t = 0
+        self.frames = 0
+
+
+class Feed(Protocol):
+    """One connection's protocol. All times are unix ns of receive; ``data`` is the frame exactly as received."""
+
+    streams: dict[str, Stream]
+
+    def opened(self, t: int) -> Output:
+        """The socket is up: what to send, what to fetch."""
+        ...
+
+    def want(self, t: int, names: Iterable[str]) -> Output:
+        """The stream names that should be subscribed from now on; gives the frames that make it so."""
+        ...
+
+    def receive(self, t: int, data: bytes) -> Output:
+        """Decode one frame and check its sequence. Never raises."""
+        ...
+
+    def fetched(self, t: int, request: str, data: bytes) -> Output:
+        """A REST reply of this tape (perhaps asked by another feed: use it if it serves, else ignore it). Never raises."""
+        ...
+
+    def restore(self, t: int, checkpoint: Mapping[str, object]) -> Output:
+        """Take over a ``book`` mark (see the format): state that a reader who starts in mid-tape needs."""
+        ...
+
+    def checkpoint(self) -> Sequence[Mapping[str, object]]:
+        """The fields of the ``book`` marks that let ``restore`` continue from here."""
+        ...
+
+    def resubscribe(self, t: int, names: Sequence[str]) -> Sequence[Command]:
+        """These streams fell silent: ask for them again, and for nothing else."""
+        ...
+
+    def tick(self, t: int) -> Sequence[Command]:
+        """Called about once a second: application pings, deadlines."""
+        ...
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One kind of connection: ``name`` is its tape stream (``public``), ``url`` where, ``names`` the streams to carry.
+
+    ``lifetime_s`` > 0: the venue cuts the connection then, so the runtime replaces it, overlapping, well before.
+    ``sends_per_s`` is the venue's limit on our frames; ``silence_s`` > 0: with no frame of any kind for so long the
+    link is dead (half-open socket).
+    """
+
+    name: str
+    url: str
+    names: tuple[str, ...]
+    lifetime_s: float = 0.0
+    sends_per_s: float = 5.0
+    silence_s: float = 60.0
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """REST budget of one host: ``weight`` per ``interval_s``; header that tells what the venue has counted."""
+
+    weight: int
+    interval_s: float
+    used_header: str = ""
