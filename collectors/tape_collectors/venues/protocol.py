@@ -142,3 +142,25 @@ class Limits(msgspec.Struct, frozen=True):
     weight: int
     interval_s: float
     used_header: str = ""
+
+
+class Venue(Protocol):
+    """What a venue is: addresses, limits, and the feeds that speak its protocol. All of it data or pure."""
+
+    name: str
+    #: REST roots by host name; settings may point each elsewhere (a mirror, the simulator).
+    hosts: Mapping[str, str]
+    #: websocket roots by group name; likewise.
+    sockets: Mapping[str, str]
+    limits: Mapping[str, Limits]
+
+    def groups(self, symbols: Sequence[str], channels: Sequence[str], sockets: Mapping[str, str]) -> list[Group]:
+        """The connections that carry ``channels`` of ``symbols`` (venue names); empty ``channels`` means the default set.
+
+        Raises SettingsError for a symbol or channel that cannot exist.
+        """
+        ...
+
+    def feed(self, group: str) -> Feed:
+        """A new feed for one connection of ``group``."""
+        ...
