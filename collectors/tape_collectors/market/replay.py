@@ -1,0 +1,86 @@
+"""One tape's lines -> records, by the very feeds that the live recorder runs.
+
+The live recorder calls ``opened``, ``frame``, ``reply`` and ``closed`` as things happen; a reader calls ``line`` for each line of
+the tape. Both ways drive the same feeds with the same arguments in the same order, which is why a rebuild can be compared byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tape_archive.format.lines import Line
+from tape_archive.format.records import Record
+
+from tape_collectors.venues.protocol import NOTHING, Feed, Output
+
+MakeFeed = Callable[[str], Feed]
+
+
+def group_of(s: str) -> str:
+    """The group of a connection epoch: ``public-3`` -> ``public``."""
+    return s.rpartition("-")[0]
+
+
+class Replay:
+    """The feeds of one tape, one for each connection epoch that is open."""
+
+    def __init__(self, make_feed: MakeFeed) -> None:
+        self._make_feed = make_feed
+        self.feeds: dict[str, Feed] = {}
+        self._restored: set[str] = set()
+
+    def opened(self, t: int, s: str) -> Output:
+        """Epoch ``s`` begins."""
+        feed = self.feeds[s] = self._make_feed(group_of(s))
+        return feed.opened(t)
+
+    def frame(self, t: int, s: str, data: bytes) -> Output:
+        """One frame of epoch ``s``; an epoch whose opening was not seen (a reader that starts in mid-tape) is opened here."""
+        feed = self.feeds.get(s)
+        if feed is None:
+            feed = self.feeds[s] = self._make_feed(group_of(s))
+        return feed.receive(t, data)
+
+    def reply(self, t: int, request: str, data: bytes, status: int = 200) -> Iterator[tuple[str, Output]]:
+        """A REST reply, offered to every open feed; a failed one serves none of them."""
+        if status != 200:
+            return
+        for s, feed in list(self.feeds.items()):
+            out = feed.fetched(t, request, data)
+            if out is not NOTHING:
+                yield s, out
+
+    def closed(self, s: str) -> None:
+        """Epoch ``s`` is over: whatever it had proven is proven no longer."""
+        self.feeds.pop(s, None)
+
+    def line(self, line: Line) -> Iterator[tuple[str, Record]]:
+        """The records of one line, each with its epoch. Commands are dropped: they were carried out when the tape was written."""
+        if self._restored and line.mark != "book":
+            self._restored.clear()
+        if line.mark is None:
+            if line.data is None:
+                return
+            if line.request is not None:
+                for s, (records, _) in self.reply(line.t, line.request, line.data, line.status):
+                    for record in records:
+                        yield s, record
+                return
+            for record in self.frame(line.t, line.s, line.data)[0]:
+                yield line.s, record
+        elif line.mark == "open":
+            for record in self.opened(line.t, line.s)[0]:
+                yield line.s, record
+        elif line.mark == "close":
+            self.closed(line.s)
+        elif line.mark == "book":
+            yield from self._restore(line)
+
+    def _restore(self, line: Line) -> Iterator[tuple[str, Record]]:
+        # A reader that came here from the segment before has the feed already; only one that starts here needs the checkpoint.
+        if line.s in self.feeds and line.s not in self._restored:
+            return
+        self._restored.add(line.s)
+        feed = self.feeds.setdefault(line.s, self._make_feed(group_of(line.s)))
+        for record in feed.restore(line.t, line.fields)[0]:
+            yield line.s, record

@@ -1,0 +1,222 @@
+"""The state of all recorded markets, sampled on a grid of tape time.
+
+Rules (each has its test in tests/collectors/market/test_sampler.py):
+
+1. Ticks are the multiples of ``1/hz`` seconds of unix time. The row of tick ``T`` reflects every line with ``t <= T`` and none
+   later: two frames that were read in one wake-up have different ``t`` (tape time is strictly increasing), so no tie is left to chance.
+   The row is made when the first line with ``t > T`` comes, from whichever tape of the run.
+2. The best bid and offer are those of the greater update id: the last quote, or the proven book. Both count the same venue's updates.
+3. A market with no proven book at ``T`` has a row with empty cells and a reason in ``err``.
+4. A tick that falls in a silence longer than ``SILENCE`` (the process was stopped: it writes a clock mark every second) is not proven.
+5. Sums are made by ``math.fsum``, which does not depend on order; exact decimals stay the venue's text or are made by ``Decimal``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+import msgspec
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record
+
+from tape_collectors.market.book import Book
+
+SECOND = 1_000_000_000
+SILENCE = 3 * SECOND
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a sampled output is: enough, with the tape, to make it again. ``markets`` are (venue, symbol) in row order."""
+
+    markets: tuple[tuple[str, str], ...]
+    hz: float = 1.0
+    band_bps: float = 10.0
+    top: int = 5
+    out: str = "logs/cex.csv"
+    split_hours: int = 0
+
+
+class Sample(msgspec.Struct):
+    """One market at one tick. Empty texts and None where ``err`` says why."""
+
+    tick: int
+    number: int
+    venue: str
+    symbol: str
+    err: str = ""
+    best_bid: str = ""
+    best_ask: str = ""
+    bid_size: str = ""
+    ask_size: str = ""
+    bid_notional: float = 0.0
+    ask_notional: float = 0.0
+    top_bids: Levels = msgspec.field(default_factory=list)
+    top_asks: Levels = msgspec.field(default_factory=list)
+    ts: int = 0
+    age_ns: int = 0
+    sequence: int = 0
+    coverage: float = 0.0
+
+
+class _Side:
+    """What one connection epoch knows of one market."""
+
+    __slots__ = ("book", "id", "quote", "t", "ts")
+
+    def __init__(self) -> None:
+        self.book: Book | None = None
+        self.id = 0
+        self.t = 0
+        self.ts = 0
+        self.quote: Quote | None = None
+
+
+class Market:
+    """One (venue, symbol): what each open connection knows, and for how long a proven book was there."""
+
+    def __init__(self, venue: str, symbol: str) -> None:
+        self.venue = venue
+        self.symbol = symbol
+        self.sides: dict[str, _Side] = {}
+        self.why = "no book yet"
+        self._proven_since = 0
+        self._proven_ns = 0
+        self._covered_to = 0
+
+    def record(self, s: str, record: Record) -> None:
+        """Take one record of epoch ``s``."""
+        side = self.sides.get(s)
+        if side is None:
+            side = self.sides[s] = _Side()
+        kind = type(record)
+        if kind is BookDelta:
+            book = side.book
+            if book is not None:
+                book.apply(record.bids, record.asks)  # type: ignore[union-attr]
+                side.id = record.last  # type: ignore[union-attr]
+                side.t = record.t
+                side.ts = record.ts  # type: ignore[union-attr]
+        elif kind is Quote:
+            side.quote = record  # type: ignore[assignment]
+        elif isinstance(record, BookSnapshot):
+            side.book = Book()
+            side.book.replace(record.bids, record.asks)
+            side.id, side.t, side.ts = record.id, record.t, record.ts
+            self._proof(record.t, True)
+        elif isinstance(record, BookLost):
+            side.book = None
+            self.why = record.why
+            self._proof(record.t, any(other.book is not None for other in self.sides.values()))
+
+    def closed(self, t: int, s: str, why: str) -> None:
+        """Epoch ``s`` is over."""
+        if self.sides.pop(s, None) is not None:
+            self.why = f"disconnected: {why}"
+            self._proof(t, any(other.book is not None for other in self.sides.values()))
+
+    def coverage(self, tick: int, interval: int) -> float:
+        """The share of the interval that ends at ``tick`` in which a proven book was there; starts the next interval."""
+        proven = self._proven_ns
+        if self._proven_since:
+            proven += tick - max(self._proven_since, tick - interval)
+        self._proven_ns = 0
+        self._covered_to = tick
+        return min(1.0, max(0, proven) / interval)
+
+    def best(self) -> _Side | None:
+        """The proven side with the greatest update id; on a tie the one that was heard last."""
+        proven = [side for side in self.sides.values() if side.book is not None]
+        return max(proven, key=lambda side: (side.id, side.t)) if proven else None
+
+    def quote(self) -> Quote | None:
+        """The quote with the greatest update id over all open connections; on a tie the latest."""
+        quotes = [side.quote for side in self.sides.values() if side.quote is not None]
+        return max(quotes, key=lambda quote: (quote.id, quote.t)) if quotes else None
+
+    def _proof(self, t: int, proven: bool) -> None:
+        if self._proven_since and not proven:
+            self._proven_ns += t - max(self._proven_since, self._covered_to)
+            self._proven_since = 0
+        elif proven and not self._proven_since:
+            self._proven_since = t
+
+
+class Sampler:
+    """All markets of one output on one grid. Feed it lines in tape order: ``advance(t)`` first, then what the line said."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.interval = round(SECOND / setup.hz)
+        self.markets = {key: Market(*key) for key in setup.markets}
+        self.next_tick = 0
+        self.number = 0
+        self._last_t = 0
+
+    def start(self, t: int) -> None:
+        """A run begins at tape time ``t``: nothing is known, and the first tick is the first one after ``t``."""
+        self.markets = {key: Market(*key) for key in self.setup.markets}
+        self.next_tick = (t // self.interval + 1) * self.interval
+        self.number = 0
+        self._last_t = t
+
+    def record(self, venue: str, s: str, record: Record) -> None:
+        """Take one record of epoch ``s`` of ``venue``."""
+        market = self.markets.get((venue, getattr(record, "symbol", "")))
+        if market is not None:
+            market.record(s, record)
+
+    def closed(self, venue: str, t: int, s: str, why: str) -> None:
+        """Epoch ``s`` of ``venue`` is over."""
+        for market in self.markets.values():
+            if market.venue == venue:
+                market.closed(t, s, why)
+
+    def advance(self, t: int) -> Iterator[list[Sample]]:
+        """The samples of every tick before ``t``, a list a tick. Call it with each line's ``t`` before the line itself."""
+        while self.next_tick < t:
+            tick = self.next_tick
+            silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
+            self.number += 1
+            self.next_tick += self.interval
+            yield [self._sample(market, tick, silent) for market in self.markets.values()]
+        self._last_t = t
+
+    def _sample(self, market: Market, tick: int, silent: bool) -> Sample:
+        coverage = market.coverage(tick, self.interval)
+        sample = Sample(tick, self.number, market.venue, market.symbol, coverage=coverage)
+        side = market.best()
+        if side is None or side.book is None:
+            sample.err = f"BookNotProven: {market.why}"
+            return sample
+        if silent:
+            sample.err, sample.coverage = "TapeSilent: nothing was recorded at this time", 0.0
+            return sample
+        best = side.book.best()
+        if best is None:
+            sample.err = "BookEmpty: one side of the book has no level"
+            return sample
+        sample.sequence, sample.ts, sample.age_ns = side.id, side.ts, tick - side.t
+        quote = market.quote()
+        if quote is not None and quote.id > side.id:
+            best = (quote.bid, quote.bid_size, quote.ask, quote.ask_size)
+            sample.sequence, sample.ts, sample.age_ns = quote.id, quote.ts, tick - quote.t
+        self._fill(sample, side.book, best)
+        return sample
+
+    def _fill(self, sample: Sample, book: Book, best: tuple[str, str, str, str]) -> None:
+        sample.best_bid, sample.bid_size, sample.best_ask, sample.ask_size = best
+        bid, ask = float(best[0]), float(best[2])
+        top_bids, top_asks = book.top(self.setup.top + 16)
+        sample.top_bids = _under(best[0], best[1], [level for level in top_bids if float(level[0]) < bid], self.setup.top)
+        sample.top_asks = _under(best[2], best[3], [level for level in top_asks if float(level[0]) > ask], self.setup.top)
+        sample.bid_notional, sample.ask_notional = book.within(self.setup.band_bps)
+
+
+def _under(price: str, size: str, rest: Sequence[tuple[str, str]], top: int) -> Levels:
+    return [(price, size), *rest][:top]
+
+
+def mid_and_spread(sample: Sample) -> tuple[str, str]:
+    """Mid and spread as exact decimal text."""
+    bid, ask = Decimal(sample.best_bid), Decimal(sample.best_ask)
+    return str((bid + ask) / 2), str(ask - bid)

@@ -1,0 +1,182 @@
+"""Every default once. A value comes from: the command line > the environment (``TAPE_<KEY>``) > the YAML file > the default here.
+
+An unknown key in the file or the environment is refused, with the nearest valid one, since a setting that is silently ignored is a
+recording that silently is not made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from tape_archive.format.errors import SettingsError
+
+
+class Common(msgspec.Struct, frozen=True, kw_only=True):
+    """What every recorder knows. Times in seconds."""
+
+    #: the folder of everything that is written
+    root: str = "."
+    #: redundant sockets for each group of streams
+    sockets: int = 1
+    #: the tape is on the disk at most so long after it was written
+    fsync_s: float = 1.0
+    #: leave with exit code 13 if nothing at all moves for so long; 0: never
+    stall_s: float = 600.0
+    #: /metrics and /health; 0: any free port, -1: none
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+    log_level: str = "info"
+    log_json: bool = False
+    #: record for so long, then leave with 0; 0: for ever
+    run_s: float = 0.0
+    #: other addresses: ``binance_spot.rest=http://127.0.0.1:8080``
+    endpoints: dict[str, str] = {}
+    #: PEM file of a private certificate authority (for endpoints of one's own)
+    ca_file: str = ""
+
+
+class CexSettings(Common, frozen=True, kw_only=True):
+    """``cex-record``."""
+
+    venues: tuple[str, ...] = ("binance_spot", "binance_usdm")
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
+    #: stream names without the symbol; empty: the venue's default set
+    channels: tuple[str, ...] = ()
+    out: str = "logs/cex.csv"
+    hz: float = 1.0
+    split_hours: int = 12
+    band_bps: float = 10.0
+    top: int = 5
+    #: keep the tape only: sequence check, no books, no CSV
+    tape_only: bool = False
+
+
+class PolySettings(Common, frozen=True, kw_only=True):
+    """``poly-record``."""
+
+    sockets: int = 2
+    coins: tuple[str, ...] = ("btc", "eth")
+    timeframes: tuple[str, ...] = ("15m",)
+    output: str = "real_hot"
+    #: subscribe so long before a window opens
+    lead_s: float = 90.0
+    #: keep a window at most so long after its end, resolved or not
+    linger_s: float = 1800.0
+    #: first look for a result so long after the end
+    result_after_s: float = 50.0
+    #: cross-check the books against REST so often; 0: only after each (re)connect
+    check_every_s: float = 300.0
+    #: confirm results on chain through these JSON-RPC addresses; empty: do not
+    rpc: tuple[str, ...] = ()
+
+
+S = TypeVar("S", bound=Common)
+
+#: secrets: read by the part that needs them, never by the settings, never shown
+SECRETS = ("POLY_API_KEY", "POLY_API_SECRET", "POLY_API_PASSPHRASE")
+#: variables of other parts of tapeline
+_FOREIGN = ("TAPE_CAPTURES", "TAPE_FUZZ", "TAPE_CONFIG", "TAPE_KILLS", "TAPE_ROOT_")
+
+
+def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | None = None) -> S:
+    """The settings of one command. ``flags`` holds only what was given. Raises SettingsError, in one line that names the fix."""
+    known = {field.name for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    file = file or os.environ.get("TAPE_CONFIG")
+    if file:
+        values |= _from_file(Path(file), section, known)
+    values |= _from_environment(known)
+    values |= {key: value for key, value in flags.items() if value is not None}
+    try:
+        settings = msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"settings: {error}") from None
+    _check(settings)
+    return settings
+
+
+def refuse_unknown(key: str, known: set[str], where: str) -> None:
+    """Raise SettingsError for a key that is not known, naming the nearest one."""
+    if key not in known:
+        near = get_close_matches(key, sorted(known), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"unknown setting {key!r} in {where}{hint}")
+
+
+def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected sections such as '{section}:'")
+    values = content.get(section) or {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: section {section!r} must hold settings, one a line")
+    for key in content:
+        refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "monitor", "archiver"}, str(path))
+    for key in values:
+        refuse_unknown(str(key), known, f"{path}, section {section!r}")
+    return values
+
+
+def _from_environment(known: set[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in os.environ.items():
+        if not name.startswith("TAPE_") or name.startswith(_FOREIGN):
+            continue
+        key = name.removeprefix("TAPE_").lower()
+        refuse_unknown(key, known | _every_key(), f"the environment ({name})")
+        if key in known:
+            values[key] = _split(key, text)
+    return values
+
+
+def _every_key() -> set[str]:
+    return {field.name for kind in (CexSettings, PolySettings) for field in msgspec.structs.fields(kind)}
+
+
+def _split(key: str, text: str) -> object:
+    if key in {"venues", "symbols", "channels", "coins", "timeframes", "rpc"}:
+        return names(text)
+    if key == "endpoints":
+        return endpoints(text.split())
+    return text
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """``a,b c`` -> ("a", "b", "c"); None stays None (the option was not given)."""
+    return None if text is None else tuple(text.replace(",", " ").split())
+
+
+def endpoints(pairs: tuple[str, ...] | list[str]) -> dict[str, str] | None:
+    """``("binance_spot.rest=http://…", …)`` -> {name: address}; nothing given stays None."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, address = pair.partition("=")
+        if not equals or "://" not in address or "." not in name:
+            raise SettingsError(f"--endpoint {pair!r}: expected <venue>.<host>=<address>, e.g. binance_spot.rest=http://127.0.0.1:8080")
+        found[name] = address.rstrip("/")
+    return found or None
+
+
+def _check(settings: Common) -> None:
+    positive = {"fsync_s": settings.fsync_s, "sockets": settings.sockets}
+    if isinstance(settings, CexSettings):
+        positive |= {"hz": settings.hz, "band_bps": settings.band_bps, "top": settings.top}
+        if settings.split_hours not in (0, 1, 6, 12, 24):
+            raise SettingsError(f"split-hours {settings.split_hours}: expected 0, 1, 6, 12 or 24")
+    for key, value in positive.items():
+        if not value > 0:
+            raise SettingsError(f"{key.replace('_', '-')} {value}: expected more than 0")
+    if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(f"log-level {settings.log_level!r}: expected debug, info, warning or error")

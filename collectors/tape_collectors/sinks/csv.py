@@ -1,0 +1,140 @@
+"""The CEX time series: one CSV row for each market and tick.
+
+The first 18 columns are the brief's, in its order; ours follow. Times are tape time. Empty cells and ``err`` where a market has no
+proven book. ``imb`` = (B−A)/(B+A) of the notionals within the band, 0 when both are 0; ``micro`` = (bid·ask_qty + ask·bid_qty)/(bid_qty+ask_qty);
+``spread`` = ask − bid, absolute; notionals are sums of price·size of the levels within ``band_bps`` of mid.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from tape_archive.format.errors import DiskFull, SettingsError
+from tape_archive.format.layout import csv_path
+
+from tape_collectors.market.sampler import SECOND, Sample, Setup, mid_and_spread
+
+COLUMNS = (
+    *("ts_sample_utc", "t_sample_unix", "sample_id", "venue", "best_bid", "best_ask", "mid", "spread", "bid_qty_l1"),
+    *("ask_qty_l1", "bid_notional", "ask_notional", "imb", "micro", "micro_edge", "top_bids_json", "top_asks_json", "err"),
+    *("symbol", "ts_venue_ns", "book_age_ms", "sequence", "coverage"),
+)
+_EMPTY = ("",) * 13
+
+
+def row(sample: Sample) -> Sequence[str]:
+    """The cells of one sample, in the order of ``COLUMNS``."""
+    stamp = datetime.fromtimestamp(sample.tick // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
+    head = (stamp, f"{sample.tick // 1000 / 1e6:.6f}", str(sample.number), sample.venue)
+    if sample.err:
+        return (*head, *_EMPTY, sample.err[:240], sample.symbol, "", "", "", f"{sample.coverage:.4f}")
+    mid, spread = mid_and_spread(sample)
+    bid, ask, bid_size, ask_size = map(float, (sample.best_bid, sample.best_ask, sample.bid_size, sample.ask_size))
+    both = bid_size + ask_size
+    micro = (bid * ask_size + ask * bid_size) / both if both else float(mid)
+    total = sample.bid_notional + sample.ask_notional
+    imb = (sample.bid_notional - sample.ask_notional) / total if total else 0.0
+    return (
+        *head,
+        *(sample.best_bid, sample.best_ask, mid, spread, sample.bid_size, sample.ask_size),
+        *(f"{sample.bid_notional:.8f}", f"{sample.ask_notional:.8f}", f"{imb:.9f}", f"{micro:.9f}", f"{micro - float(mid):.9f}"),
+        *(msgspec.json.encode(sample.top_bids).decode(), msgspec.json.encode(sample.top_asks).decode(), ""),
+        *(sample.symbol, str(sample.ts) if sample.ts else "", f"{sample.age_ns / 1e6:.3f}", str(sample.sequence)),
+        f"{sample.coverage:.4f}",
+    )
+
+
+def lines(samples: Iterable[Sample]) -> bytes:
+    """The rows of one tick as CSV text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(row, samples))
+    return text.getvalue().encode()
+
+
+HEADER = (",".join(COLUMNS) + "\n").encode()
+
+
+class CsvFile:
+    """Appends the rows of whole ticks to the file that tape time names; never rewrites what a cursor has committed."""
+
+    def __init__(self, root: Path, setup: Setup) -> None:
+        self.root = root
+        self.setup = setup
+        self.path: Path | None = None
+        self._fd = -1
+        self.size = 0
+        self.rows = 0
+
+    def write(self, samples: Sequence[Sample]) -> None:
+        """Append the rows of one tick by one ``write``. Raises DiskFull; a row torn by it is cut off again."""
+        path = csv_path(self.root / self.setup.out, self.setup.split_hours, samples[0].tick)
+        if path != self.path:
+            self.close()
+            self._open(path)
+        data = lines(samples)
+        try:
+            written = os.write(self._fd, data)
+        except OSError as error:
+            raise DiskFull(f"{path}: {error.strerror}; free some space") from error
+        if written != len(data):
+            os.ftruncate(self._fd, self.size)
+            raise DiskFull(f"{path}: only {written} of {len(data)} bytes could be written; free some space")
+        self.size += written
+        self.rows += len(samples)
+
+    def outputs(self) -> dict[str, int]:
+        """For the cursor: the open file, relative to the root, and its committed size."""
+        return {str(self.path.relative_to(self.root)): self.size} if self.path else {}
+
+    def sync(self) -> None:
+        """To the disk."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+
+    def close(self) -> None:
+        """To the disk, and done with this file."""
+        if self._fd >= 0:
+            os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self.path = None
+
+    def _open(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SettingsError(f"cannot write {path}: {error.strerror}; choose another --out") from error
+        self.path = path
+        self.size = os.fstat(self._fd).st_size
+        if self.size == 0:
+            self.size = os.write(self._fd, HEADER)
+
+
+def committed(path: Path, markets: int) -> tuple[int, int]:
+    """(last whole tick in ns, bytes up to and with it) of a CSV file that a crash may have torn; (0, 0) if it has none.
+
+    A tick is whole when all its ``markets`` rows are there.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return 0, 0
+    content = content[: content.rfind(b"\n") + 1]
+    text = content.decode("utf-8", "replace").splitlines(keepends=True)[1:]
+    end = len(content)
+    while text:
+        stamp = text[-1].split(",", 2)[1]
+        tail = [line for line in text[-markets:] if line.split(",", 2)[1] == stamp]
+        if len(tail) == markets:
+            return round(float(stamp) * 1e6) * 1000, end
+        for line in tail:
+            end -= len(line.encode())
+        text = text[: -len(tail)]
+    return 0, min(end, len(HEADER))
