@@ -1,0 +1,83 @@
+"""``_manifest.jsonl``: what each sealed file of a folder is, with its sha256."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from tape_archive.format.atomic import write_atomic
+from tape_archive.format.lock import Lock
+
+NAME = "_manifest.jsonl"
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One sealed file. Times are tape time, unix ns; ``gaps`` counts gap marks."""
+
+    name: str
+    bytes: int
+    sha256: str
+    lines: int
+    frames: int
+    first_ns: int
+    last_ns: int
+    gaps: int
+    format: int = 1
+    sealed: bool = True
+
+
+def read(folder: Path) -> dict[str, Entry]:
+    """The entries of a folder by name; the last one for a name wins."""
+    try:
+        content = (folder / NAME).read_bytes()
+    except FileNotFoundError:
+        return {}
+    decode = msgspec.json.Decoder(Entry).decode
+    entries = (decode(line) for line in content.splitlines() if line)
+    return {entry.name: entry for entry in entries}
+
+
+def put(folder: Path, entry: Entry) -> None:
+    """Add or replace one entry; safe for many processes at once."""
+    with _waiting(folder):
+        entries = read(folder) | {entry.name: entry}
+        write_atomic(folder / NAME, b"".join(msgspec.json.encode(one) + b"\n" for one in entries.values()))
+
+
+def _waiting(folder: Path) -> Lock:
+    return Lock(folder / f".{NAME}.lock", wait=True)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path) -> Entry:
+    """The entry of a tape file as it is now, by reading it whole."""
+    from tape_archive.format.lines import parse
+    from tape_archive.format.read import read_lines
+
+    lines = frames = gaps = first = last = 0
+    for raw in read_lines(path):
+        line = parse(raw)
+        lines += 1
+        first = first or line.t
+        last = line.t
+        if line.mark is None:
+            frames += line.request is None
+        else:
+            gaps += line.mark == "gap"
+    return Entry(
+        name=path.name,
+        bytes=path.stat().st_size,
+        sha256=sha256(path),
+        lines=lines,
+        frames=frames,
+        first_ns=first,
+        last_ns=last,
+        gaps=gaps,
+    )
