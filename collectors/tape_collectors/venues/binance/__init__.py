@@ -1,0 +1,93 @@
+"""Binance spot and USD-M futures: addresses, limits, default channels.
+
+Sources: the project's venue sheet, sections 2 and 3, read 2026-11-20 (binance-spot-api-docs at 2026-07-21; the futures notice on the
+three websocket roots, 2026-03-06, in force since 2026-04-23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from tape_archive.format.errors import SettingsError
+
+from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
+from tape_collectors.venues.binance.depth import USDM as USDM_RULE
+from tape_collectors.venues.binance.depth import Rule
+from tape_collectors.venues.binance.feed import BinanceFeed
+from tape_collectors.venues.binance.symbols import check_channel, native
+from tape_collectors.venues.protocol import Group, Limits
+
+_MARKET = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder")
+
+
+class Binance(msgspec.Struct, frozen=True):
+    """One product of Binance."""
+
+    name: str
+    hosts: Mapping[str, str]
+    sockets: Mapping[str, str]
+    limits: Mapping[str, Limits]
+    rule: Rule
+    default: tuple[str, ...]
+    snapshot: tuple[str, int, int]
+    info: str
+    paths: Mapping[str, str]
+    streams: int
+    sends_per_s: float
+
+    def root_of(self, channel: str) -> str:
+        """The group that carries a channel: on the futures a wrong root is acked and silent (sheet 3.1)."""
+        if len(self.sockets) == 1:
+            return next(iter(self.sockets))
+        return "market" if channel.startswith(_MARKET) else "public"
+
+    def groups(self, symbols: Sequence[str], channels: Sequence[str], sockets: Mapping[str, str]) -> list[Group]:
+        """The connections, at most ``streams`` streams on each."""
+        names: dict[str, list[str]] = {}
+        for channel in channels or self.default:
+            check_channel(channel)
+            for symbol in symbols:
+                names.setdefault(self.root_of(channel), []).append(f"{native(symbol).lower()}@{channel}")
+        if not names:
+            raise SettingsError(f"{self.name}: no symbols; name some, e.g. --symbols BTCUSDT,ETHUSDT")
+        out = []
+        for root, wanted in names.items():
+            url = sockets.get(root, self.sockets[root]) + self.paths[root]
+            for part, at in enumerate(range(0, len(wanted), self.streams)):
+                name = f"{root}.{part + 1}" if part else root
+                some = tuple(wanted[at : at + self.streams])
+                out.append(Group(name, url, some, lifetime_s=86_400, sends_per_s=self.sends_per_s))
+        return out
+
+    def feed(self, group: str, *, books: bool = True) -> BinanceFeed:
+        """A feed for one connection."""
+        return BinanceFeed(self.rule, self.snapshot, books=books)
+
+
+SPOT = Binance(
+    name="binance_spot",
+    hosts={"rest": "https://api.binance.com"},
+    sockets={"spot": "wss://stream.binance.com:9443"},
+    limits={"rest": Limits(6000, 60.0, "X-MBX-USED-WEIGHT-1M")},
+    rule=SPOT_RULE,
+    default=("trade", "depth@100ms", "bookTicker"),
+    snapshot=("/api/v3/depth", 5000, 250),
+    info="GET /api/v3/exchangeInfo",
+    paths={"spot": "/stream"},
+    streams=1000,
+    sends_per_s=4.0,
+)
+USDM = Binance(
+    name="binance_usdm",
+    hosts={"rest": "https://fapi.binance.com"},
+    sockets={"public": "wss://fstream.binance.com", "market": "wss://fstream.binance.com"},
+    limits={"rest": Limits(2400, 60.0, "X-MBX-USED-WEIGHT-1M")},
+    rule=USDM_RULE,
+    default=("aggTrade", "depth@100ms", "bookTicker", "markPrice@1s", "forceOrder"),
+    snapshot=("/fapi/v1/depth", 1000, 20),
+    info="GET /fapi/v1/exchangeInfo",
+    paths={"public": "/public/stream", "market": "/market/stream"},
+    streams=200,
+    sends_per_s=8.0,
+)
