@@ -1,0 +1,169 @@
+"""``/metrics`` and ``/health``, on the loopback unless told otherwise.
+
+Nothing here is touched by a frame: the numbers are read from the recorder's own plain counters when somebody asks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from tape_archive.format.errors import SettingsError
+
+from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.pool import Pool
+from tape_collectors.runtime.recorder import Recorder
+
+SECOND = 1_000_000_000
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """What a recorder is doing, for people and for the monitor."""
+
+    ok: bool
+    reasons: list[str]
+    run: str
+    started: float
+    t: int
+    connections: int
+    frames: int
+    bytes: int
+    gaps: int
+    unknown: int
+    reconnects: int
+    resubscribes: int
+    queue_bytes: int
+    behind: bool
+    clock_offset_ns: int
+    streams: list[dict[str, Any]]
+
+
+class Health:
+    """Reads the recorder's counters; gives them as metrics, as a status, and as health."""
+
+    def __init__(self, recorder: Recorder, pools: list[Pool], fetchers: dict[str, Fetcher], root: Path, run: str) -> None:
+        self._recorder = recorder
+        self._pools = pools
+        self._fetchers = fetchers
+        self._root = root
+        self._run = run
+        self._started = time.time()
+
+    def status(self) -> Status:
+        """A snapshot of everything."""
+        recorder = self._recorder
+        streams = list(self._streams())
+        reasons = [f"{pool.group.name} of {pool.group.url} has no connection" for pool in self._pools if not pool.open and pool.group.names]
+        if recorder.behind:
+            reasons.append("decoding goes on from the tape")
+        return Status(
+            ok=not reasons,
+            reasons=reasons,
+            run=self._run,
+            started=self._started,
+            t=recorder.clock.now(),
+            connections=sum(len(pool.open) for pool in self._pools),
+            frames=sum(stream["frames"] for stream in streams),
+            bytes=sum(intake.bytes for intake in recorder.intakes),
+            gaps=sum(recorder.gaps.values()),
+            unknown=recorder.unknown,
+            reconnects=sum(pool.reconnects for pool in self._pools),
+            resubscribes=sum(pool.resubscribes for pool in self._pools),
+            queue_bytes=recorder.queue_bytes,
+            behind=recorder.behind,
+            clock_offset_ns=recorder.clock.offset_ns,
+            streams=streams,
+        )
+
+    def _streams(self) -> Iterator[dict[str, Any]]:
+        now = self._recorder.clock.now()
+        for intake in self._recorder.intakes:
+            for s, feed in intake.replay.feeds.items():
+                for stream in feed.streams.values():
+                    age = round((now - stream.last_t) / SECOND, 3) if stream.last_t else None
+                    yield {"venue": intake.venue, "s": s, "stream": stream.name, "frames": stream.frames, "age_s": age}
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics, made when Prometheus asks. A stream that is closed has no series any more."""
+        status = self.status()
+        gauges = {
+            "tape_connections": ("open sockets", status.connections),
+            "tape_queue_bytes": ("frames on the tape that wait to be decoded", status.queue_bytes),
+            "tape_behind": ("1: decoding goes on from the tape", int(status.behind)),
+            "tape_clock_offset_seconds": ("wall clock minus tape clock", status.clock_offset_ns / SECOND),
+            "tape_disk_free_bytes": ("free space where the tapes lie", shutil.disk_usage(self._root).free),
+        }
+        counters = {
+            "tape_written_bytes": ("plain bytes of lines written", status.bytes),
+            "tape_writes": ("wake-ups that wrote", self._recorder.writes),
+            "tape_write_seconds": ("time spent in appending", self._recorder.write_s),
+            "tape_unknown_frames": ("frames that no decoder could account for", status.unknown),
+            "tape_reconnects": ("sockets that were replaced or lost", status.reconnects),
+            "tape_resubscribes": ("streams subscribed again by the watchdog", status.resubscribes),
+            "tape_rest_failures": ("REST requests that failed", sum(f.failures for f in self._fetchers.values())),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(name, text, value=value)
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(name, text, value=value)
+        yield from self._labelled(status)
+
+    def _labelled(self, status: Status) -> Iterator[Metric]:
+        frames = CounterMetricFamily("tape_frames", "frames of a stream on one connection", labels=("venue", "s", "stream"))
+        ages = GaugeMetricFamily("tape_stream_age_seconds", "since the last frame", labels=("venue", "s", "stream"))
+        for stream in status.streams:
+            labels = (stream["venue"], stream["s"], stream["stream"])
+            frames.add_metric(labels, stream["frames"])
+            if stream["age_s"] is not None:
+                ages.add_metric(labels, stream["age_s"])
+        gaps = CounterMetricFamily("tape_gaps", "gaps found by the venue's own rule", labels=("venue", "channel"))
+        for (venue, channel), number in self._recorder.gaps.items():
+            gaps.add_metric((venue, channel), number)
+        weight = GaugeMetricFamily("tape_rest_weight_used", "REST weight used in the interval", labels=("venue", "host"))
+        for venue, fetcher in self._fetchers.items():
+            for name, host in fetcher.hosts.items():
+                weight.add_metric((venue, name), host.budget.used(time.monotonic()))
+        yield from (frames, ages, gaps, weight)
+
+
+class _Collector(Collector):
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
+
+
+async def serve(health: Health, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Start the server; gives it and its port. Raises SettingsError for a port that is taken."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(health.collect))
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), content_type="text/plain")
+
+    async def state(request: web.Request) -> web.Response:
+        status = health.status()
+        return web.Response(body=msgspec.json.encode(status), content_type="application/json", status=200 if status.ok else 503)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/health", state)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        raise SettingsError(f"metrics-port {port} on {host}: {error.strerror}; choose another --metrics-port") from None
+    addresses = runner.addresses
+    return runner, int(addresses[0][1])
