@@ -23,6 +23,18 @@ class Tape:
         self.lines = 0
         self._begun = 0
 
+    @property
+    def path(self) -> Path:
+        """The open segment."""
+        assert self.file is not None
+        return self.file.path
+
+    @property
+    def size(self) -> int:
+        """Bytes of the open segment so far."""
+        assert self.file is not None
+        return self.file.size
+
     def last_t(self) -> int:
         """The time of the last line that is there from earlier runs; its tail is mended first."""
         for segment in reversed(segments(self.root, self.venue, self.stream)):
@@ -31,9 +43,10 @@ class Tape:
                 return t
         return 0
 
-    def turn(self, t: int, head: Sequence[bytes]) -> None:
-        """Seal the segment that is open, if any, and begin (or go on with) the one of the hour of ``t`` with these lines."""
-        self.seal(t)
+    def turn(self, t: int, head: Sequence[bytes]) -> Path | None:
+        """Seal the segment that is open, if any, and begin (or go on with) the one of the hour of ``t``
+        with these lines. Gives the sealed file."""
+        sealed = self.seal(t)
         turn = 0
         path = segment_path(self.root, self.venue, self.stream, t)
         while (line := last_line(path)) and b'"mark":"seal"' in line:
@@ -42,6 +55,7 @@ class Tape:
         self.file = Appender(path)
         self._begun = self.lines
         self.append(b"".join(head), len(head))
+        return sealed
 
     def append(self, data: bytes, lines: int) -> None:
         """Whole lines, by one write."""

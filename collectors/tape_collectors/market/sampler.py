@@ -102,7 +102,8 @@ class Market:
             side.book = Book()
             side.book.replace(record.bids, record.asks)
             side.id, side.t, side.ts = record.id, record.t, record.ts
-            self._proof(record.t, True)
+            # A checkpoint stands at a segment's head, a whole hour: the book was proven for the whole interval that begins there.
+            self._proof(1 if record.source == "checkpoint" else record.t, True)
         elif isinstance(record, BookLost):
             side.book = None
             self.why = record.why
@@ -133,6 +134,17 @@ class Market:
         quotes = [side.quote for side in self.sides.values() if side.quote is not None]
         return max(quotes, key=lambda quote: (quote.id, quote.t)) if quotes else None
 
+    def state(self, s: str) -> dict[str, object]:
+        """What a checkpoint of epoch ``s`` must hold of this market: levels, their times and id, and the quote."""
+        side = self.sides.get(s)
+        out: dict[str, object] = {}
+        if side is not None and side.book is not None:
+            bids, asks = side.book.levels()
+            out = {"book": [side.t, side.ts, side.id], "bids": bids, "asks": asks}
+        if side is not None and (quote := side.quote) is not None:
+            out["quote"] = list(msgspec.structs.astuple(quote))
+        return out
+
     def _proof(self, t: int, proven: bool) -> None:
         if self._proven_since and not proven:
             self._proven_ns += t - max(self._proven_since, self._covered_to)
@@ -149,14 +161,14 @@ class Sampler:
         self.interval = round(SECOND / setup.hz)
         self.markets = {key: Market(*key) for key in setup.markets}
         self.next_tick = 0
-        self.number = 0
+        self._first = 0
         self._last_t = 0
 
-    def start(self, t: int) -> None:
-        """A run begins at tape time ``t``: nothing is known, and the first tick is the first one after ``t``."""
+    def start(self, t: int, begun: int) -> None:
+        """Nothing is known at tape time ``t``, of a run that began at ``begun``; the next tick is the first one after ``t``."""
         self.markets = {key: Market(*key) for key in self.setup.markets}
         self.next_tick = (t // self.interval + 1) * self.interval
-        self.number = 0
+        self._first = (begun // self.interval + 1) * self.interval
         self._last_t = t
 
     def record(self, venue: str, s: str, record: Record) -> None:
@@ -176,14 +188,18 @@ class Sampler:
         while self.next_tick < t:
             tick = self.next_tick
             silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
-            self.number += 1
             self.next_tick += self.interval
             yield [self._sample(market, tick, silent) for market in self.markets.values()]
         self._last_t = t
 
+    def heard(self, t: int) -> None:
+        """A line came at ``t`` and no tick is due."""
+        self._last_t = t
+
     def _sample(self, market: Market, tick: int, silent: bool) -> Sample:
         coverage = market.coverage(tick, self.interval)
-        sample = Sample(tick, self.number, market.venue, market.symbol, coverage=coverage)
+        number = (tick - self._first) // self.interval + 1
+        sample = Sample(tick, number, market.venue, market.symbol, coverage=coverage)
         side = market.best()
         if side is None or side.book is None:
             sample.err = f"BookNotProven: {market.why}"
@@ -209,7 +225,7 @@ class Sampler:
         top_bids, top_asks = book.top(self.setup.top + 16)
         sample.top_bids = _under(best[0], best[1], [level for level in top_bids if float(level[0]) < bid], self.setup.top)
         sample.top_asks = _under(best[2], best[3], [level for level in top_asks if float(level[0]) > ask], self.setup.top)
-        sample.bid_notional, sample.ask_notional = book.within(self.setup.band_bps)
+        sample.bid_notional, sample.ask_notional = book.within((bid + ask) / 2, self.setup.band_bps)
 
 
 def _under(price: str, size: str, rest: Sequence[tuple[str, str]], top: int) -> Levels:

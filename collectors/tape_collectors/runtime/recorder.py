@@ -13,18 +13,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
 from tape_archive.format.clock import TapeClock
-from tape_archive.format.lines import Line, frame_line, mark_line, reply_line
+from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Record, Unknown
 from tape_archive.format.rotation import next_hour
-from tape_archive.format.tape import Tape
 
-from tape_collectors.market.replay import MakeFeed, Replay
-from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
+from tape_collectors.runtime.catchup import Reply, entries
+
+if TYPE_CHECKING:
+    from tape_collectors.runtime.tapes import TapeIntake
 
 LIMIT = 64 * 1024 * 1024
 SLICE_S = 0.010
@@ -37,16 +38,25 @@ Entry = tuple["TapeIntake", int, str, bytes, Any]
 class Consumer(Protocol):
     """Derived data: told of every line in tape order, ``advance`` first."""
 
-    def advance(self, t: int) -> None: ...
-    def record(self, venue: str, s: str, record: Record) -> None: ...
-    def closed(self, venue: str, t: int, s: str, why: str) -> None: ...
+    def begin(self, t: int, begun: int) -> None:
+        """A run begins; nothing is known."""
+        ...
 
+    def advance(self, t: int) -> None:
+        """Tape time is ``t`` now."""
+        ...
 
-class Reply(msgspec.Struct, frozen=True):
-    """What a reply line has beside its body."""
+    def record(self, venue: str, s: str, record: Record) -> None:
+        """What a line of epoch ``s`` said."""
+        ...
 
-    request: str
-    status: int
+    def closed(self, venue: str, t: int, s: str, why: str) -> None:
+        """Epoch ``s`` is over."""
+        ...
+
+    def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
+        """What a checkpoint must hold beside the feed's own state."""
+        ...
 
 
 class Recorder:
@@ -57,6 +67,8 @@ class Recorder:
         self.consumer = consumer
         self.intakes: list[TapeIntake] = []
         self.boundary = 0
+        self.begun = 0
+        self.sealed: list[Path] = []
         self.unknown = 0
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
@@ -66,6 +78,7 @@ class Recorder:
         self._pending_bytes = 0
         self._behind: Iterator[Entry] | None = None
         self._scheduled = False
+        self._decoding = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -81,6 +94,9 @@ class Recorder:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin the run: head marks of every tape; from here on frames are taken."""
         self._loop = loop
+        self.begun = self.clock.now()
+        if self.consumer is not None:
+            self.consumer.begin(self.begun, self.begun)
         self._turn()
 
     def add(self, entry: Entry) -> None:
@@ -94,7 +110,7 @@ class Recorder:
     def stamp(self) -> int:
         """The time of what was just read. In a new hour every tape first turns to its next segment."""
         t = self.clock.now()
-        if t >= self.boundary:
+        if t >= self.boundary and not self._decoding:
             self._turn()
             t = self.clock.now()
         return t
@@ -122,7 +138,7 @@ class Recorder:
                 intake.mark("tape", "clock", {"offset_ns": offset or 0})
         self.flush()
         for intake in self.intakes:
-            intake.tape.roll()
+            intake.roll()
 
     async def sync(self) -> None:
         """To the disk, without holding up the loop."""
@@ -134,7 +150,8 @@ class Recorder:
         while self._pending or self._behind is not None:
             self._decode(1.0)
         for intake in self.intakes:
-            intake.tape.seal(self.clock.now())
+            if path := intake.tape.seal(self.clock.now()):
+                self.sealed.append(path)
 
     def _append(self, batch: list[Entry]) -> None:
         for intake in self.intakes:
@@ -144,12 +161,19 @@ class Recorder:
                 if owner is intake
             ]
             if lines:
-                intake.append(lines, batch[-1][1])
+                intake.append(lines, batch[0][1], batch[-1][1])
 
     def _decode(self, seconds: float) -> None:
-        if self._behind is not None:
-            self._catch_up(seconds)
-            return
+        self._decoding = True
+        try:
+            if self._behind is not None:
+                self._catch_up(seconds)
+            else:
+                self._from_memory(seconds)
+        finally:
+            self._decoding = False
+
+    def _from_memory(self, seconds: float) -> None:
         until = time.perf_counter() + seconds
         pending, one = self._pending, self._one
         count = 0
@@ -183,16 +207,11 @@ class Recorder:
             intake.marked(t, s, what)
 
     def _fall_behind(self) -> None:
-        first = {id(entry[0]): entry for entry in reversed(self._pending)}
-        starts = [(intake, first[id(intake)][1] if id(intake) in first else None) for intake in self.intakes]
+        # Whatever waits is on the tape: keep the time of the first of it, and forget the rest.
+        start = self._pending[0][1]
         self._pending.clear()
         self._pending_bytes = 0
-        self._behind = self._from_tape(starts)
-
-    def _from_tape(self, starts: list[tuple[TapeIntake, int | None]]) -> Iterator[Entry]:
-        from tape_collectors.runtime.catchup import entries
-
-        return entries(starts, self.clock)
+        self._behind = entries(self, start)
 
     def _catch_up(self, seconds: float) -> None:
         assert self._behind is not None
@@ -208,11 +227,13 @@ class Recorder:
     def _turn(self) -> None:
         if self.boundary:
             self.flush()
-            while self._pending or self._behind is not None:
+            if self._behind is None:
                 self._decode(1.0)
+        # A checkpoint is the state after every line before it: there is none while some are not decoded yet.
+        checkpoint = not self._pending and self._behind is None
         self.boundary = next_hour(self.clock.now())
         for intake in self.intakes:
-            intake.turn()
+            intake.turn(checkpoint)
 
     def count(self, venue: str, record: Record) -> None:
         """Gaps and unknown frames, for the metrics."""
@@ -227,121 +248,3 @@ def _line(t: int, s: str, data: bytes, what: Any) -> bytes:
     if isinstance(what, Reply):
         return reply_line(t, what.request, data, what.status)
     return mark_line(t, s, what[0], what[1])
-
-
-def entry_of(intake: TapeIntake, line: Line) -> Entry:
-    """The entry that a line of this process's own tape was written from."""
-    if line.mark is not None:
-        return intake, line.t, line.s, b"", (line.mark, line.fields)
-    what = None if line.request is None else Reply(line.request, line.status)
-    return intake, line.t, line.s, line.data or b"", what
-
-
-class TapeIntake:
-    """One tape of the process: what connections give, and what its feeds answer (see ``intake.Intake``)."""
-
-    def __init__(self, recorder: Recorder, venue: str, tape: Tape, make_feed: MakeFeed, head: Callable[[], Mapping[str, object]]) -> None:
-        self.recorder = recorder
-        self.venue = venue
-        self.tape = tape
-        self.replay = Replay(make_feed)
-        self.last_t = 0
-        self.lines = 0
-        self.bytes = 0
-        self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
-        self._make_feed = make_feed
-        self._head = head
-        self._opening: dict[str, Feed] = {}
-        recorder.intakes.append(self)
-
-    # -- what connections call -------------------------------------------------------------------------------------------
-
-    def opened(self, s: str, group: Group) -> Sequence[Command]:
-        """The socket of epoch ``s`` is up."""
-        t = self.mark(s, "open", {"url": group.url, "group": group.name, "names": list(group.names)})
-        feed = self._opening[s] = self._make_feed(group.name)
-        commands = [*feed.opened(t)[1]]
-        if group.names:
-            commands += feed.want(t, group.names)[1]
-        return commands
-
-    def frame(self, s: str, data: bytes) -> None:
-        """One frame, just read."""
-        recorder = self.recorder
-        recorder.add((self, recorder.stamp(), s, data, None))
-
-    def reply(self, request: str, status: int, data: bytes) -> None:
-        """One REST reply, or its failure (status 0: no answer)."""
-        self.recorder.add((self, self.recorder.stamp(), "rest", data, Reply(request, status)))
-
-    def mark(self, s: str, kind: str, fields: Mapping[str, object]) -> int:
-        """Write a mark; gives its time."""
-        t = self.recorder.stamp()
-        self.recorder.add((self, t, s, b"", (kind, fields)))
-        return t
-
-    def closed(self, s: str, why: str, code: int) -> None:
-        """The socket of epoch ``s`` is gone."""
-        self.mark(s, "close", {"why": why, "code": code})
-
-    def feed(self, s: str) -> Feed | None:
-        """The feed of an open epoch."""
-        return self.replay.feeds.get(s) or self._opening.get(s)
-
-    def commands(self, s: str, commands: Sequence[Command]) -> None:
-        """Carry out what a feed asked for: marks here, the rest by the pool."""
-        rest = []
-        for command in commands:
-            if type(command) is Mark:
-                self.mark(s, command.kind, command.fields)
-            else:
-                rest.append(command)
-        if rest:
-            self.act(s, rest)
-
-    # -- what the recorder calls -----------------------------------------------------------------------------------------
-
-    def append(self, lines: list[bytes], t: int) -> None:
-        """One write for all lines of this wake-up."""
-        data = b"".join(lines)
-        self.tape.append(data, len(lines))
-        self.last_t = t
-        self.lines += len(lines)
-        self.bytes += len(data)
-
-    def take(self, t: int, s: str, output: Output) -> None:
-        """What a feed made of one frame."""
-        records, commands = output
-        consumer = self.recorder.consumer
-        for record in records:
-            if consumer is not None:
-                consumer.record(self.venue, s, record)
-            if isinstance(record, Gap | Unknown):
-                self.recorder.count(self.venue, record)
-                if isinstance(record, Unknown):
-                    self.mark(s, "unknown", {"why": record.why})
-        if commands:
-            self.commands(s, commands)
-
-    def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
-        """A mark's turn to be decoded: epochs begin and end in the order of the tape."""
-        kind, fields = what
-        if kind == "open":
-            feed = self._opening.pop(s, None)
-            if feed is not None:
-                self.replay.feeds[s] = feed
-        elif kind == "close":
-            self._opening.pop(s, None)
-            self.replay.closed(s)
-            if self.recorder.consumer is not None:
-                self.recorder.consumer.closed(self.venue, t, s, str(fields.get("why", "")))
-
-    def turn(self) -> None:
-        """Begin the next segment (or the first of this run) with its head mark and checkpoints."""
-        stamp = self.recorder.clock.now
-        head = mark_line(stamp(), "tape", "tape", self._head())
-        books = [
-            mark_line(stamp(), s, "book", state) for s, feed in self.replay.feeds.items() for state in feed.checkpoint()
-        ]
-        self.tape.turn(stamp(), [head, *books])
-        self.last_t = self.recorder.clock.now()

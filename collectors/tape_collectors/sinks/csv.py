@@ -117,24 +117,30 @@ class CsvFile:
             self.size = os.write(self._fd, HEADER)
 
 
-def committed(path: Path, markets: int) -> tuple[int, int]:
-    """(last whole tick in ns, bytes up to and with it) of a CSV file that a crash may have torn; (0, 0) if it has none.
+def committed(path: Path, markets: int, before: int) -> tuple[int, int]:
+    """(last whole tick in ns, bytes up to and with it) of a CSV file that a crash may have torn; (0, bytes of the header) if it has none.
 
-    A tick is whole when all its ``markets`` rows are there.
+    A tick is whole when all its ``markets`` rows are there. A tick at or after ``before`` (the end of the tape) does not count: after a power
+    cut the CSV may be ahead of the tape.
     """
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    rows = content[:end].split(b"\n")[1:-1]
+    while rows:
+        stamp = _stamp(rows[-1])
+        count = 1
+        while count < len(rows) and _stamp(rows[-count - 1]) == stamp:
+            count += 1
+        if count == markets and 0 < stamp < before:
+            return stamp, end
+        end -= sum(len(row) + 1 for row in rows[-count:])
+        del rows[-count:]
+    return 0, min(end, len(HEADER)) if content.startswith(HEADER[:end] or b"-") else 0
+
+
+def _stamp(row: bytes) -> int:
+    cell = row.split(b",", 2)[1:2]
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return 0, 0
-    content = content[: content.rfind(b"\n") + 1]
-    text = content.decode("utf-8", "replace").splitlines(keepends=True)[1:]
-    end = len(content)
-    while text:
-        stamp = text[-1].split(",", 2)[1]
-        tail = [line for line in text[-markets:] if line.split(",", 2)[1] == stamp]
-        if len(tail) == markets:
-            return round(float(stamp) * 1e6) * 1000, end
-        for line in tail:
-            end -= len(line.encode())
-        text = text[: -len(tail)]
-    return 0, min(end, len(HEADER))
+        return round(float(cell[0]) * 1e6) * 1000
+    except (ValueError, IndexError):
+        return 0

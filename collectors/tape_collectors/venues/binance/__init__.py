@@ -15,7 +15,7 @@ from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
 from tape_collectors.venues.binance.depth import USDM as USDM_RULE
 from tape_collectors.venues.binance.depth import Rule
 from tape_collectors.venues.binance.feed import BinanceFeed
-from tape_collectors.venues.binance.symbols import check_channel, native
+from tape_collectors.venues.binance.symbols import check_channel, check_symbols, instruments, native
 from tape_collectors.venues.protocol import Group, Limits
 
 _MARKET = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder")
@@ -59,6 +59,19 @@ class Binance(msgspec.Struct, frozen=True):
                 some = tuple(wanted[at : at + self.streams])
                 out.append(Group(name, url, some, lifetime_s=86_400, sends_per_s=self.sends_per_s))
         return out
+
+    def native(self, symbol: str) -> str:
+        """The venue's own name of a symbol in any common form. Raises SettingsError."""
+        return native(symbol)
+
+    def carries(self, channel: str) -> bool:
+        """Whether this product has the channel. Raises SettingsError for one that no product has."""
+        check_channel(channel)
+        return not (len(self.sockets) == 1 and channel.startswith(("markPrice", "forceOrder")))
+
+    def check(self, symbols: Sequence[str], info: bytes) -> None:
+        """Refuse symbols that the venue does not list. Raises SettingsError, VenueProtocolError."""
+        check_symbols(symbols, instruments(info), self.name)
 
     def feed(self, group: str, *, books: bool = True) -> BinanceFeed:
         """A feed for one connection."""

@@ -1,0 +1,91 @@
+"""How a command of ours starts, speaks and ends: logs, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from tape_archive.format.errors import TapeError
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class _Formatter(logging.Formatter):
+    """One line a record: JSON, or text with the extra fields behind."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        extra = {key: value for key, value in vars(record).items() if key not in _PLAIN}
+        at = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        if record.exc_info and not self._json:
+            extra["trace"] = "\n" + self.formatException(record.exc_info)
+        if self._json:
+            if record.exc_info:
+                extra["trace"] = self.formatException(record.exc_info)
+            line = {"at": at, "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage(), **extra}
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        fields = " ".join(f"{key}={value}" for key, value in extra.items())
+        return f"{at} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+
+
+def log_setup(level: str, *, as_json: bool = False) -> None:
+    """Log to stderr. Line breaks in what a network said stay escaped in JSON; text lines are for people."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(_Formatter(as_json=as_json))
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(level.upper())
+    logging.getLogger("picows").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+
+
+def run_async(main: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def fail(error: BaseException) -> int:
+    """Say an error in one line on stderr; gives the exit code."""
+    sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+    return error.exit_code if isinstance(error, TapeError) else 1
+
+
+def command(main: click.Command) -> Callable[[], None]:
+    """A console script for a click command: TapeError -> one line and its exit code; Ctrl-C -> 130; a closed pipe is no error."""
+
+    def script() -> None:
+        try:
+            code = main.main(standalone_mode=False)
+        except click.exceptions.Exit as leaving:
+            code = leaving.exit_code
+        except click.Abort:
+            code = 130
+        except click.ClickException as error:
+            error.show()
+            code = 2
+        except TapeError as error:
+            code = fail(error)
+        except BrokenPipeError:
+            sys.stderr.close()
+            code = 0
+        except KeyboardInterrupt:
+            code = 130
+        sys.exit(code if isinstance(code, int) else 0)
+
+    return script

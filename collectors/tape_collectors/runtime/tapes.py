@@ -1,0 +1,146 @@
+"""One tape of the process: what its connections give, and what its feeds answer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tape_archive.format.lines import mark_line
+from tape_archive.format.records import Gap, Unknown
+from tape_archive.format.tape import Tape
+
+from tape_collectors.market.replay import MakeFeed, Replay
+from tape_collectors.runtime.catchup import Reply
+from tape_collectors.runtime.recorder import Recorder
+from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
+
+
+class TapeIntake:
+    """One tape of the process: what connections give, and what its feeds answer (see ``intake.Intake``)."""
+
+    def __init__(self, recorder: Recorder, venue: str, tape: Tape, make_feed: MakeFeed, head: Callable[[], Mapping[str, object]]) -> None:
+        self.recorder = recorder
+        self.venue = venue
+        self.tape = tape
+        self.replay = Replay(make_feed)
+        self.last_t = 0
+        self.lines = 0
+        self.bytes = 0
+        self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
+        self._make_feed = make_feed
+        self._head = head
+        self._opening: dict[str, Feed] = {}
+        self._framed = False
+        #: (time, file, byte) of the zstd frames of the last minutes: where a reader that fell behind may start
+        self.places: deque[tuple[int, Path, int]] = deque(maxlen=3600)
+        recorder.intakes.append(self)
+
+    # -- what connections call -------------------------------------------------------------------------------------------
+
+    def opened(self, s: str, group: Group) -> Sequence[Command]:
+        """The socket of epoch ``s`` is up."""
+        t = self.mark(s, "open", {"url": group.url, "group": group.name, "names": list(group.names)})
+        feed = self._opening[s] = self._make_feed(group.name)
+        commands = [*feed.opened(t)[1]]
+        if group.names:
+            commands += feed.want(t, group.names)[1]
+        return commands
+
+    def frame(self, s: str, data: bytes) -> None:
+        """One frame, just read."""
+        recorder = self.recorder
+        recorder.add((self, recorder.stamp(), s, data, None))
+
+    def reply(self, request: str, status: int, data: bytes) -> None:
+        """One REST reply, or its failure (status 0: no answer)."""
+        self.recorder.add((self, self.recorder.stamp(), "rest", data, Reply(request, status)))
+
+    def mark(self, s: str, kind: str, fields: Mapping[str, object]) -> int:
+        """Write a mark; gives its time."""
+        t = self.recorder.stamp()
+        self.recorder.add((self, t, s, b"", (kind, fields)))
+        return t
+
+    def closed(self, s: str, why: str, code: int) -> None:
+        """The socket of epoch ``s`` is gone."""
+        self.mark(s, "close", {"why": why, "code": code})
+
+    def feed(self, s: str) -> Feed | None:
+        """The feed of an open epoch."""
+        return self.replay.feeds.get(s) or self._opening.get(s)
+
+    def commands(self, s: str, commands: Sequence[Command]) -> None:
+        """Carry out what a feed asked for: marks here, the rest by the pool."""
+        rest = []
+        for command in commands:
+            if type(command) is Mark:
+                self.mark(s, command.kind, command.fields)
+            else:
+                rest.append(command)
+        if rest:
+            self.act(s, rest)
+
+    # -- what the recorder calls -----------------------------------------------------------------------------------------
+
+    def append(self, lines: list[bytes], first: int, t: int) -> None:
+        """One write for all lines of this wake-up, of times ``first`` to ``t``."""
+        data = b"".join(lines)
+        if not self._framed:
+            self._framed = True
+            self.places.append((first, self.tape.path, self.tape.size))
+        self.tape.append(data, len(lines))
+        self.last_t = t
+        self.lines += len(lines)
+        self.bytes += len(data)
+
+    def take(self, t: int, s: str, output: Output) -> None:
+        """What a feed made of one frame."""
+        records, commands = output
+        consumer = self.recorder.consumer
+        for record in records:
+            if consumer is not None:
+                consumer.record(self.venue, s, record)
+            if isinstance(record, Gap | Unknown):
+                self.recorder.count(self.venue, record)
+                if isinstance(record, Unknown):
+                    self.mark(s, "unknown", {"why": record.why})
+        if commands:
+            self.commands(s, commands)
+
+    def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
+        """A mark's turn to be decoded: epochs begin and end in the order of the tape."""
+        kind, fields = what
+        if kind == "open":
+            feed = self._opening.pop(s, None)
+            if feed is not None:
+                self.replay.feeds[s] = feed
+        elif kind == "close":
+            self._opening.pop(s, None)
+            self.replay.closed(s)
+            if self.recorder.consumer is not None:
+                self.recorder.consumer.closed(self.venue, t, s, str(fields.get("why", "")))
+
+    def roll(self) -> None:
+        """End the zstd frame."""
+        self.tape.roll()
+        self._framed = False
+
+    def turn(self, checkpoint: bool) -> None:
+        """Begin the next segment (or the first of this run) with its head mark and checkpoints."""
+        recorder = self.recorder
+        head = dict(self._head()) | {"begun": recorder.begun, "checkpoint": checkpoint}
+        t = recorder.clock.now()
+        lines = [mark_line(t, "tape", "tape", head)]
+        if recorder.consumer is not None:
+            recorder.consumer.advance(t)
+        if checkpoint and recorder.consumer is not None:
+            for s, feed in self.replay.feeds.items():
+                for state in feed.checkpoint():
+                    more = recorder.consumer.state(self.venue, s, str(state["symbol"]))
+                    lines.append(mark_line(recorder.clock.now(), s, "book", {**state, **more}))
+        sealed = self.tape.turn(t, lines)
+        if sealed is not None:
+            recorder.sealed.append(sealed)
+        self.last_t = recorder.clock.now()
+        self._framed = False

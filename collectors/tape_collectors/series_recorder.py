@@ -1,0 +1,148 @@
+"""``cex-record``: the tapes of several venues and one CSV series made from them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tape_archive.format import cursor
+from tape_archive.format.errors import SettingsError, VenueProtocolError
+from tape_archive.format.lock import Lock
+from tape_archive.format.tape import Tape
+
+from tape_collectors import derive
+from tape_collectors.market.sampler import Setup
+from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.tapes import TapeIntake
+from tape_collectors.settings import CexSettings
+from tape_collectors.sinks.csv import committed
+from tape_collectors.sinks.series import Series
+from tape_collectors.venues import canonical, load
+from tape_collectors.venues.protocol import Group
+from tape_collectors.wiring import Process, addresses
+
+log = logging.getLogger(__name__)
+
+
+async def record(settings: CexSettings) -> int:
+    """Record until told to stop; gives the exit code."""
+    with Lock(Path(settings.root) / "state" / "cex.lock"):
+        recorder = _CexRecorder(settings)
+        await recorder.check()
+        return await recorder.run()
+
+
+class _CexRecorder:
+    def __init__(self, settings: CexSettings) -> None:
+        self.settings = settings
+        self.root = Path(settings.root)
+        self.venues = [load(name) for name in dict.fromkeys(map(canonical, settings.venues))]
+        if not self.venues:
+            raise SettingsError("no venues; name some, e.g. --venues binance_spot")
+        self.symbols = {venue.name: [venue.native(symbol) for symbol in settings.symbols] for venue in self.venues}
+        self.plans: list[tuple[Any, dict[str, str], list[Group]]] = []
+        for venue in self.venues:
+            hosts, sockets = addresses(venue, settings.endpoints)
+            channels = [channel for channel in settings.channels if venue.carries(channel)] if settings.channels else []
+            self.plans.append((venue, hosts, venue.groups(self.symbols[venue.name], channels, sockets)))
+        markets = tuple((venue.name, symbol) for venue in self.venues for symbol in self.symbols[venue.name])
+        self.setup = Setup(markets, settings.hz, settings.band_bps, settings.top, settings.out, settings.split_hours)
+        self.series = None if settings.tape_only else Series(self.root, self.setup)
+        self.tapes = [Tape(self.root, venue.name, group.name) for venue, _, groups in self.plans for group in groups]
+
+    async def check(self) -> None:
+        """Refuse symbols that a venue does not list. A venue that does not answer is recorded all the same."""
+        for venue, hosts, _ in self.plans:
+            fetcher = Fetcher(hosts, venue.limits, timeout_s=5.0)
+            status, body = await fetcher.ask("rest", venue.info)
+            if status != 200:
+                log.warning("cannot check the symbols", extra={"venue": venue.name, "status": status, "why": body[:100].decode("utf-8", "replace")})
+                continue
+            try:
+                venue.check(self.symbols[venue.name], body)
+            except VenueProtocolError as error:
+                log.warning("cannot check the symbols", extra={"venue": venue.name, "why": str(error)})
+
+    async def run(self) -> int:
+        """The process."""
+        self._prepare_output()
+        process = Process("cex", self.settings, self.series, self.tapes)
+        setup = msgspec.to_builtins(self.setup) if self.series is not None else {}
+        tapes = iter(self.tapes)
+        books = self.series is not None
+        pairs: list[tuple[Group, TapeIntake, Fetcher]] = []
+        for venue, hosts, groups in self.plans:
+            fetcher = process.fetchers[venue.name] = Fetcher(hosts, venue.limits, tls=process.tls)
+            for group in groups:
+                head = process.head(venue.name, group.name, setup)
+                make = (lambda v: lambda name: v.feed(name, books=books))(venue)
+                pairs.append((group, TapeIntake(process.recorder, venue.name, next(tapes), make, head), fetcher))
+        if self.series is not None and process.earlier:
+            self.series.held = True
+            process.supervisor.add("tail", self._tail_part(process.earlier))
+        process.recorder.start(asyncio.get_running_loop())
+        for group, intake, fetcher in pairs:
+            process.pool(group, intake, fetcher)
+        if self.series is not None:
+            process.on_second.append(lambda: self._commit(process))
+        try:
+            return await process.run()
+        finally:
+            if self.series is not None:
+                if self.series.held:
+                    await asyncio.to_thread(self._finish_tail, process.earlier)
+                    self.series.release()
+                self._commit(process)
+                self.series.file.close()
+
+    def _commit(self, process: Process) -> None:
+        assert self.series is not None
+        self.series.commit(process.state / "cex.cursor", process.run_id, process.recorder.clock.now())
+
+    def _prepare_output(self) -> None:
+        """Fail now, with one line, rather than at the first row."""
+        folder = (self.root / self.settings.out).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"cannot make {folder}: {error.strerror}; choose another --out") from None
+        if not os.access(folder, os.W_OK):
+            raise SettingsError(f"cannot write in {folder}; choose another --out or give this user the right to write there")
+
+    # -- the tail of an earlier run -----------------------------------------------------------------------------------------
+
+    def _tail_part(self, end: int) -> Any:
+        async def part() -> None:
+            if self.series is not None and self.series.held:
+                await asyncio.to_thread(self._finish_tail, end)
+                self.series.release()
+            await asyncio.Event().wait()
+
+        return part
+
+    def _finish_tail(self, end: int) -> None:
+        """Write the rows that the earlier run did not come to, behind which the live ones go on."""
+        assert self.series is not None
+        after = self._cut(end)
+        rows = 0
+        for samples in derive.tail(self.root, self.setup, after, end):
+            self.series.file.write(samples)
+            rows += len(samples)
+        log.info("the tail of the earlier run is complete", extra={"rows": rows})
+
+    def _cut(self, end: int) -> int:
+        """Cut what a crash tore; gives the last tick that is whole."""
+        saved = cursor.load(self.root / "state" / "cex.cursor")
+        base = self.root / self.settings.out
+        files = sorted(base.parent.glob(f"{base.stem}*{base.suffix}"), reverse=True)
+        for path in files:
+            tick, size = committed(path, len(self.setup.markets), end)
+            if size < path.stat().st_size:
+                os.truncate(path, size)
+            if tick:
+                return tick
+        return saved.t if saved is not None else 0

@@ -1,0 +1,160 @@
+"""Settings -> tapes, feeds, connections, sinks, supervisor: the only place that knows all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from tape_archive.format.atomic import make_folder, sweep, write_atomic
+from tape_archive.format.clock import TapeClock
+from tape_archive.format.errors import SettingsError
+from tape_archive.format.layout import element, segments
+from tape_archive.format.tape import Tape, register
+
+from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.health import Health, serve
+from tape_collectors.runtime.pool import Pool
+from tape_collectors.runtime.recorder import Consumer, Recorder
+from tape_collectors.runtime.supervisor import Supervisor
+from tape_collectors.runtime.tapes import TapeIntake
+from tape_collectors.settings import Common
+from tape_collectors.venues.protocol import Group
+
+log = logging.getLogger(__name__)
+
+
+def program() -> str:
+    """The installed version."""
+    try:
+        return version("tapeline")
+    except PackageNotFoundError:
+        return "0"
+
+
+def addresses(venue: Any, endpoints: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(REST roots, websocket roots) of a venue, with the settings' own addresses in place. Raises SettingsError for an unknown name."""
+    prefix = f"{venue.name}."
+    given = {name.removeprefix(prefix): url for name, url in endpoints.items() if name.startswith(prefix)}
+    for name in given:
+        if name not in venue.hosts and name not in venue.sockets:
+            known = ", ".join(prefix + key for key in (*venue.hosts, *venue.sockets))
+            raise SettingsError(f"unknown endpoint {prefix}{name} (known: {known})")
+    return {**venue.hosts, **{k: v for k, v in given.items() if k in venue.hosts}}, {
+        **venue.sockets,
+        **{k: v for k, v in given.items() if k in venue.sockets},
+    }
+
+
+class Process:
+    """What every recorder has: one clock, one recorder, one supervisor, its state files, health, and a clean end."""
+
+    def __init__(self, name: str, settings: Common, consumer: Consumer | None, tapes: Sequence[Tape]) -> None:
+        self.name = name
+        self.settings = settings
+        self.root = Path(settings.root)
+        self.state = self.root / "state"
+        make_folder(self.state)
+        sweep(self.state)
+        self.run_id = secrets.token_hex(8)
+        self.earlier = max((tape.last_t() for tape in tapes), default=0)
+        self.recorder = Recorder(TapeClock(after=self.earlier), consumer)
+        self.supervisor = Supervisor(stall_s=settings.stall_s, run_s=settings.run_s)
+        self.pools: list[Pool] = []
+        self.fetchers: dict[str, Fetcher] = {}
+        self.tls = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else ssl.create_default_context()
+        self.health = Health(self.recorder, self.pools, self.fetchers, self.root, self.run_id)
+        self.on_second: list[Callable[[], None]] = []
+
+    def head(self, venue: str, stream: str, setup: object) -> Callable[[], Mapping[str, object]]:
+        """The fields of a tape's head mark."""
+        fields = {"format": 1, "venue": venue, "stream": stream, "host": socket.gethostname(), "pid": os.getpid()}
+        return lambda: {**fields, "run": self.run_id, "version": program(), "setup": setup}
+
+    def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher) -> Pool:
+        """A pool whose commands reach it, run by the supervisor."""
+        pool = Pool(group, intake, fetcher, sockets=self.settings.sockets, tls=self.tls, epoch=_epochs(intake))
+        intake.act = _either(intake.act, pool)
+        self.pools.append(pool)
+        self.supervisor.add(f"pool {group.name}", pool.run)
+        return pool
+
+    async def run(self) -> int:
+        """Record until told to stop; then write, decode and seal all that is there."""
+        recorder, supervisor = self.recorder, self.supervisor
+        runner: web.AppRunner | None = None
+        if self.settings.metrics_port >= 0:
+            runner, port = await serve(self.health, self.settings.metrics_host, self.settings.metrics_port)
+            log.info("health and metrics", extra={"url": f"http://{self.settings.metrics_host}:{port}"})
+            self.port = port
+        for venue, fetcher in self.fetchers.items():
+            supervisor.add(f"fetch {venue}", fetcher.run)
+        supervisor.every("tick", 0.9 * min(1.0, self.settings.fsync_s), self._tick)
+        supervisor.watch(lambda: sum(stream.frames for i in recorder.intakes for f in i.replay.feeds.values() for stream in f.streams.values()))
+        try:
+            return await supervisor.run()
+        finally:
+            for pool in self.pools:
+                pool.stop()
+            await asyncio.sleep(0)
+            await supervisor.end()
+            recorder.close()
+            await self._register()
+            self._status()
+            if runner is not None:
+                await runner.cleanup()
+
+    port = 0
+
+    async def _tick(self) -> None:
+        recorder = self.recorder
+        recorder.tick()
+        t = recorder.clock.now()
+        if not recorder.behind:
+            for pool in self.pools:
+                pool.tick(t)
+        for job in self.on_second:
+            job()
+        await recorder.sync()
+        self._status()
+        await self._register()
+
+    async def _register(self) -> None:
+        sealed, self.recorder.sealed = self.recorder.sealed, []
+        for path in sealed:
+            await asyncio.to_thread(register, path)
+
+    def _status(self) -> None:
+        status = msgspec.structs.asdict(self.health.status()) | {"port": self.port, "pid": os.getpid()}
+        write_atomic(self.state / f"{element(self.name)}.status.json", msgspec.json.encode(status), durable=False)
+
+
+def _either(before: Callable[[str, Any], None], pool: Pool) -> Callable[[str, Any], None]:
+    """One tape may carry several groups: a command goes to the pool whose group its epoch belongs to."""
+
+    def act(s: str, commands: Any) -> None:
+        if s.rpartition("-")[0] == pool.group.name:
+            pool.act(s, commands)
+        else:
+            before(s, commands)
+
+    return act
+
+
+def _epochs(intake: TapeIntake) -> int:
+    # Epoch names never repeat on a tape: a run begins counting from the second it began in.
+    return int(intake.recorder.clock.now() // 1_000_000_000) % 1_000_000 * 100
+
+
+def earlier_segments(root: Path) -> bool:
+    """Whether anything was recorded here before."""
+    return bool(segments(root))
