@@ -12,11 +12,10 @@ from tape_archive.format.errors import Busy
 
 
 class Lock:
-    """Raises Busy, naming the pid, if another process holds it; or waits for it (``wait``)."""
+    """Raises Busy, naming the pid, if another process holds it."""
 
-    def __init__(self, path: Path, *, wait: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._how = fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB
         self._fd = -1
 
     def __enter__(self) -> Lock:
@@ -26,7 +25,7 @@ class Lock:
         except OSError as error:
             raise failure(self.path, error) from None
         try:
-            fcntl.flock(self._fd, self._how)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)

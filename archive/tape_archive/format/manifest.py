@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 
 import msgspec
 
 from tape_archive.format.atomic import write_atomic
-from tape_archive.format.lock import Lock
 
 NAME = "_manifest.jsonl"
 
@@ -41,13 +42,13 @@ def read(folder: Path) -> dict[str, Entry]:
 
 def put(folder: Path, entry: Entry) -> None:
     """Add or replace one entry; safe for many processes at once."""
-    with _waiting(folder):
+    lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         entries = read(folder) | {entry.name: entry}
         write_atomic(folder / NAME, b"".join(msgspec.json.encode(one) + b"\n" for one in entries.values()))
-
-
-def _waiting(folder: Path) -> Lock:
-    return Lock(folder / f".{NAME}.lock", wait=True)
+    finally:
+        os.close(lock)
 
 
 def sha256(path: Path) -> str:

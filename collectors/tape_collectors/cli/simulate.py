@@ -1,0 +1,84 @@
+"""``tape simulate``: venue servers on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+
+import click
+from tape_archive.format.atomic import write_atomic
+from tape_archive.format.errors import SettingsError
+from tape_archive.service import log_setup
+
+from tape_collectors.cli.options import listed
+from tape_collectors.simulator.faults import KINDS, parse
+from tape_collectors.simulator.playback import Playback
+from tape_collectors.simulator.world import VENUES, Simulator
+
+
+@click.command("simulate", epilog="Faults: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()))
+@click.option("--venues", callback=listed, default=",".join(VENUES), show_default=True, metavar="A,B")
+@click.option("--symbols", callback=listed, default="BTCUSDT,ETHUSDT,SOLUSDT,XRPUSDT", show_default=True, metavar="A,B")
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same market.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you know why not.")
+@click.option("--window-seconds", "window_s", default=0.0, help="Also have Polymarket windows of this length (slug btc-updown-<n>s-…).")
+@click.option("--resolve-seconds", "resolve_s", default=0.0, help="Windows resolve so long after their end.  [default: 53]")
+@click.option("--credentials", metavar="KEY:SECRET:PASSPHRASE", help="What PolyBolt accepts.")
+@click.option("--fault", "faults", multiple=True, metavar="KIND(…)@<s>s+<s>s", help="e.g. 'silence(venue=binance_spot,stream=*depth*)@30s+10s'")
+@click.option("--play", multiple=True, metavar="VENUE=PATH", help="Play a recording on the venue's own wire.")
+@click.option("--speed", default=1.0, show_default=True, help="Pace of --play.")
+@click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON.")
+def command(**options: object) -> int:
+    """Serve Binance and Polymarket on loopback, with real REST and websocket endpoints, until stopped."""
+    log_setup("warning")
+    return asyncio.run(_serve(**options))  # type: ignore[arg-type]
+
+
+async def _serve(
+    venues: tuple[str, ...],
+    symbols: tuple[str, ...],
+    seed: int,
+    host: str,
+    window_s: float,
+    resolve_s: float,
+    credentials: str | None,
+    faults: tuple[str, ...],
+    play: tuple[str, ...],
+    speed: float,
+    port_file: str | None,
+    as_json: bool,
+) -> int:
+    secret = tuple(credentials.split(":")) if credentials else None
+    if secret is not None and len(secret) != 3:
+        raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
+    simulator = Simulator(
+        venues,
+        seed=seed,
+        host=host,
+        symbols=symbols,
+        planned=[parse(text) for text in faults],
+        play=[_playback(text, speed) for text in play],
+        window_s=window_s,
+        resolve_s=resolve_s,
+        credentials=secret,  # type: ignore[arg-type]
+    )
+    async with simulator:
+        endpoints = simulator.endpoints
+        if port_file:
+            write_atomic(Path(port_file), json.dumps(endpoints).encode())
+        click.echo(json.dumps(endpoints) if as_json else "\n".join(f"{name}={url}" for name, url in endpoints.items()))
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await stop.wait()
+    return 0
+
+
+def _playback(text: str, speed: float) -> Playback:
+    venue, equals, path = text.partition("=")
+    if not equals or venue not in VENUES:
+        raise SettingsError(f"--play {text!r}: expected <venue>=<path> with venue one of {', '.join(VENUES)}")
+    return Playback(venue, Path(path), speed)

@@ -1,0 +1,144 @@
+"""One seeded market: correlated prices, books with depth, trades that consume the book.
+
+Everything is a function of the seed and of the steps asked for. Prices and sizes are integers (ticks and lots) inside, decimal text outside.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+DEPTH = 200
+
+
+@dataclass
+class Change:
+    """One update of a book: absolute sizes at prices, after update ``id``."""
+
+    id: int
+    ms: int
+    bids: list[tuple[int, int]] = field(default_factory=list)
+    asks: list[tuple[int, int]] = field(default_factory=list)
+    best: bool = False
+
+
+@dataclass
+class Fill:
+    """One trade."""
+
+    id: int
+    ms: int
+    price: int
+    size: int
+    taker_sells: bool
+    update: int
+
+
+class Instrument:
+    """One book. ``tick`` and ``lot`` are decimals of price and size."""
+
+    def __init__(self, symbol: str, price: float, *, tick: int = 2, lot: int = 3, seed: int = 1, first_id: int = 5_000_000) -> None:
+        self.symbol = symbol
+        self.tick = tick
+        self.lot = lot
+        self.random = random.Random(f"{seed}/{symbol}")
+        self.mid = round(price * 10**tick)
+        self.bids: dict[int, int] = {}
+        self.asks: dict[int, int] = {}
+        self.id = first_id
+        self.trade_id = first_id // 7
+        self.agg_id = first_id // 11
+        self.changes: list[Change] = []
+        self.fills: list[Fill] = []
+        for level in range(1, DEPTH + 1):
+            self.bids[self.mid - level] = self._size()
+            self.asks[self.mid + level] = self._size()
+
+    def _size(self) -> int:
+        return self.random.randint(1, 5 * 10**self.lot)
+
+    def price_text(self, price: int) -> str:
+        """A price as the venue writes it."""
+        return f"{price / 10**self.tick:.{self.tick}f}"
+
+    def size_text(self, size: int) -> str:
+        """A size as the venue writes it."""
+        return f"{size / 10**self.lot:.{self.lot}f}"
+
+    def best(self) -> tuple[int, int, int, int]:
+        """(bid, bid size, ask, ask size)."""
+        bid, ask = max(self.bids), min(self.asks)
+        return bid, self.bids[bid], ask, self.asks[ask]
+
+    def step(self, ms: int, push: float = 0.0) -> tuple[list[Change], list[Fill]]:
+        """Some events at venue time ``ms``; ``push`` is the common part of the price's move (−1…1)."""
+        changes: list[Change] = []
+        fills: list[Fill] = []
+        for _ in range(self.random.choice((0, 1, 1, 2, 3))):
+            if self.random.random() < 0.3:
+                self._trade(ms, push, changes, fills)
+            else:
+                self._quote(ms, changes)
+        self.changes, self.fills = changes, fills
+        return changes, fills
+
+    def _change(self, ms: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> Change:
+        before = self.best()
+        self.id += 1
+        for book, levels in ((self.bids, bids), (self.asks, asks)):
+            for price, size in levels:
+                if size:
+                    book[price] = size
+                else:
+                    book.pop(price, None)
+        self._refill()
+        return Change(self.id, ms, bids, asks, best=self.best() != before)
+
+    def _refill(self) -> None:
+        # A side is never empty: the market maker returns far away, so it needs no update of its own to be true.
+        if not self.bids:
+            self.bids[min(self.asks) - 1] = self._size()
+        if not self.asks:
+            self.asks[max(self.bids) + 1] = self._size()
+
+    def _quote(self, ms: int, changes: list[Change]) -> None:
+        bid, _, ask, _ = self.best()
+        distance = min(DEPTH, int(self.random.expovariate(0.15)))
+        size = 0 if self.random.random() < 0.4 else self._size()
+        if self.random.random() < 0.5:
+            price = min(bid + 1 - distance, ask - 1)
+            if not (size == 0 and (price == bid and len(self.bids) < 20)):
+                changes.append(self._change(ms, [(price, size)], []))
+        else:
+            price = max(ask - 1 + distance, bid + 1)
+            if not (size == 0 and (price == ask and len(self.asks) < 20)):
+                changes.append(self._change(ms, [], [(price, size)]))
+
+    def _trade(self, ms: int, push: float, changes: list[Change], fills: list[Fill]) -> None:
+        sells = self.random.random() > 0.5 + push / 2
+        bid, bid_size, ask, ask_size = self.best()
+        price, there = (bid, bid_size) if sells else (ask, ask_size)
+        size = there if self.random.random() < 0.3 else self.random.randint(1, there)
+        left = there - size
+        book = self.bids if sells else self.asks
+        if not left and len(book) < 20:
+            left, size = 1, there - 1
+            if not size:
+                return
+        changes.append(self._change(ms, [(price, left)] if sells else [], [] if sells else [(price, left)]))
+        self.trade_id += 1
+        self.agg_id += 1
+        fills.append(Fill(self.trade_id, ms, price, size, sells, self.id))
+
+
+class Market:
+    """Instruments that move together."""
+
+    def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000) -> None:
+        self.random = random.Random(f"{seed}/market")
+        self.instruments = {symbol: Instrument(symbol, price, seed=seed, first_id=first_id) for symbol, price in prices.items()}
+
+    def step(self, ms: int) -> dict[str, tuple[list[Change], list[Fill]]]:
+        """One step of every instrument, under one common push."""
+        push = self.random.uniform(-0.4, 0.4)
+        return {symbol: instrument.step(ms, push) for symbol, instrument in self.instruments.items()}

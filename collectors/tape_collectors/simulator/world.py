@@ -1,0 +1,134 @@
+"""The simulator: venues on loopback, one market behind them, faults as switches, and recordings played back on the venue's own wire."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from tape_archive.format.errors import SettingsError
+
+from tape_collectors.simulator.binance import PRICES, Binance
+from tape_collectors.simulator.faults import Fault, Faults, Planned
+from tape_collectors.simulator.market import Market
+from tape_collectors.simulator.playback import Playback
+from tape_collectors.simulator.server import VenueServer
+
+VENUES = ("binance_spot", "binance_usdm", "polymarket")
+STEP_S = 0.02
+
+
+class Simulator:
+    """``async with Simulator(["binance_spot"]) as sim: sim.endpoints``. Its task steps the market fifty times a second."""
+
+    def __init__(
+        self,
+        venues: Sequence[str] = VENUES,
+        *,
+        seed: int = 1,
+        planned: Sequence[Planned] = (),
+        play: Sequence[Playback] = (),
+        host: str = "127.0.0.1",
+        symbols: Sequence[str] = tuple(PRICES),
+        window_s: float = 0.0,
+        resolve_s: float = 0.0,
+        step_s: float = STEP_S,
+        credentials: tuple[str, str, str] | None = None,
+    ) -> None:
+        for venue in venues:
+            if venue not in VENUES:
+                raise SettingsError(f"the simulator has no venue {venue!r} (known: {', '.join(VENUES)})")
+        self.faults = Faults(seed)
+        self.faults.planned += planned
+        self.servers: dict[str, VenueServer] = {}
+        self.markets: dict[str, Market] = {}
+        self.players = list(play)
+        self._step_s = step_s
+        self._begun = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        prices = {symbol: PRICES.get(symbol, 10.0) for symbol in symbols}
+        for venue in venues:
+            if venue == "polymarket":
+                from tape_collectors.simulator.polymarket import Polymarket
+
+                self.servers[venue] = Polymarket(
+                    self.faults, seed=seed, host=host, window_s=window_s, resolve_s=resolve_s, credentials=credentials
+                )
+            else:
+                market = self.markets[venue] = Market(prices, seed=seed, first_id=int(time.time()) * 10)
+                self.servers[venue] = Binance(self.faults, market, futures=venue == "binance_usdm", host=host)
+
+    async def __aenter__(self) -> Simulator:
+        for server in self.servers.values():
+            await server.start()
+        for player in self.players:
+            player.attach(self.servers[player.venue])
+        self._begun = time.monotonic()
+        self._task = asyncio.create_task(self._run(), name="simulator")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for player in self.players:
+            player.stop()
+        for server in self.servers.values():
+            await server.stop()
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """``{"binance_spot.rest": "http://…", …}`` as the recorders' ``--endpoint`` takes them."""
+        out: dict[str, str] = {}
+        for name, server in self.servers.items():
+            out |= {f"{name}.{key}": url for key, url in _addresses(name, server).items()}
+        return out
+
+    async def _run(self) -> None:
+        due = time.monotonic()
+        while True:
+            self._faults()
+            ms = int(time.time() * 1000)
+            for name, server in self.servers.items():
+                if any(player.venue == name for player in self.players):
+                    continue
+                if isinstance(server, Binance):
+                    server.step(ms, self.markets[name].step(ms))
+                else:
+                    server.step(ms)  # type: ignore[attr-defined]
+            due += self._step_s
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+    def _faults(self) -> None:
+        now = time.monotonic() - self._begun
+        for planned in list(self.faults.planned):
+            if planned.at_s <= now:
+                self.faults.planned.remove(planned)
+                if planned.for_s:
+                    self.faults.active.append(planned.fault)
+                    asyncio.get_running_loop().call_later(planned.for_s, self.faults.active.remove, planned.fault)
+                else:
+                    self.once(planned.fault)
+
+    def once(self, fault: Fault) -> None:
+        """A fault that happens at one moment: disconnect, close, shutdown."""
+        for name, server in self.servers.items():
+            if fault.hits(name, ""):
+                if fault.kind == "shutdown":
+                    server.announce_shutdown()
+                    fault.count += len(server.clients)
+                else:
+                    fault.count += server.cut(fault.kind, fault.code)
+
+
+def _addresses(name: str, server: VenueServer) -> dict[str, str]:
+    if name == "binance_spot":
+        return {"rest": server.rest, "spot": server.ws}
+    if name == "binance_usdm":
+        return {"rest": server.rest, "public": server.ws, "market": server.ws}
+    return {
+        **{key: server.rest for key in ("gamma", "clob", "data")},
+        "rpc": f"{server.rest}/rpc",
+        **{key: server.ws for key in ("ws", "rtds", "polybolt")},
+    }
