@@ -47,7 +47,8 @@ def log_setup(level: str, *, as_json: bool = False) -> None:
     root.handlers[:] = [stream]
     root.setLevel(level.upper())
     logging.getLogger("picows").setLevel(logging.ERROR)
-    logging.getLogger("aiohttp").setLevel(logging.WARNING)
+    for chatty in ("aiohttp", "httpx", "httpcore", "web3", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def run_async(main: Coroutine[Any, Any, int]) -> int:

@@ -35,6 +35,25 @@ SECOND = 1_000_000_000
 Entry = tuple["TapeIntake", int, str, bytes, Any]
 
 
+class _Filed:
+    """Stands in an entry whose line is written elsewhere, or was brought by another socket: decode it, do not append it."""
+
+
+FILED = _Filed()
+
+
+class Target(Protocol):
+    """A tape that lines are appended to."""
+
+    def append(self, lines: list[bytes], first: int, t: int) -> None:
+        """Whole lines, of times ``first`` to ``t``, by one write."""
+        ...
+
+    def sync(self) -> None:
+        """To the disk; called in another thread."""
+        ...
+
+
 class Consumer(Protocol):
     """Derived data: told of every line in tape order, ``advance`` first."""
 
@@ -66,6 +85,7 @@ class Recorder:
         self.clock = clock
         self.consumer = consumer
         self.intakes: list[TapeIntake] = []
+        self.targets: list[Target] = []
         self.boundary = 0
         self.begun = 0
         self.sealed: list[Path] = []
@@ -74,6 +94,7 @@ class Recorder:
         self.write_s = 0.0
         self.writes = 0
         self._batch: list[Entry] = []
+        self._lines: list[tuple[Target, int, bytes]] = []
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
         self._behind: Iterator[Entry] | None = None
@@ -107,6 +128,14 @@ class Recorder:
             assert self._loop is not None
             self._loop.call_soon(self.flush)
 
+    def file(self, target: Target, t: int, line: bytes) -> None:
+        """A line for a tape that has no feeds of its own (a Polymarket window); written at the end of this wake-up."""
+        self._lines.append((target, t, line))
+        if not self._scheduled:
+            self._scheduled = True
+            assert self._loop is not None
+            self._loop.call_soon(self.flush)
+
     def stamp(self) -> int:
         """The time of what was just read. In a new hour every tape first turns to its next segment."""
         t = self.clock.now()
@@ -119,6 +148,8 @@ class Recorder:
         """Append what this wake-up brought, one ``write`` a tape; then decode for one time slice."""
         self._scheduled = False
         batch, self._batch = self._batch, []
+        if self._lines:
+            self._file()
         if batch:
             begun = time.perf_counter()
             self._append(batch)
@@ -142,7 +173,8 @@ class Recorder:
 
     async def sync(self) -> None:
         """To the disk, without holding up the loop."""
-        await asyncio.gather(*(asyncio.to_thread(intake.tape.sync) for intake in self.intakes))
+        synced = [intake.tape.sync for intake in self.intakes] + [target.sync for target in self.targets]
+        await asyncio.gather(*(asyncio.to_thread(sync) for sync in synced))
 
     def close(self) -> None:
         """Write and decode all that is there, and seal every tape."""
@@ -153,12 +185,20 @@ class Recorder:
             if path := intake.tape.seal(self.clock.now()):
                 self.sealed.append(path)
 
+    def _file(self) -> None:
+        lines, self._lines = self._lines, []
+        by_target: dict[int, tuple[Target, list[bytes]]] = {}
+        for target, _, line in lines:
+            by_target.setdefault(id(target), (target, []))[1].append(line)
+        for target, some in by_target.values():
+            target.append(some, lines[0][1], lines[-1][1])
+
     def _append(self, batch: list[Entry]) -> None:
         for intake in self.intakes:
             lines = [
                 frame_line(t, s, data) if what is None else _line(t, s, data, what)
                 for owner, t, s, data, what in batch
-                if owner is intake
+                if owner is intake and what is not FILED
             ]
             if lines:
                 intake.append(lines, batch[0][1], batch[-1][1])
@@ -198,11 +238,10 @@ class Recorder:
         intake, t, s, data, what = entry
         if self.consumer is not None:
             self.consumer.advance(t)
-        if what is None:
+        if what is None or what is FILED:
             intake.take(t, s, intake.replay.frame(t, s, data))
         elif isinstance(what, Reply):
-            for epoch, output in intake.replay.reply(t, what.request, data, what.status):
-                intake.take(t, epoch, output)
+            intake.replied(t, what, data)
         else:
             intake.marked(t, s, what)
 

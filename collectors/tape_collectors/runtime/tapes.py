@@ -108,6 +108,11 @@ class TapeIntake:
         if commands:
             self.commands(s, commands)
 
+    def replied(self, t: int, reply: Reply, data: bytes) -> None:
+        """A REST reply's turn to be decoded: every open feed is offered it."""
+        for s, output in self.replay.reply(t, reply.request, data, reply.status):
+            self.take(t, s, output)
+
     def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
         """A mark's turn to be decoded: epochs begin and end in the order of the tape."""
         kind, fields = what

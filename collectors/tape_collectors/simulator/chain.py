@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _DENOMINATOR, _NUMERATOR = "dd34de67", "0504c814"
 RESOLUTION = "0xb44d84d3289691f71497564b85d4233648d9dbae8cbdbb4329f301c3a0185894"
+CTF = "0x4D97DCd97eC945f40cF65F87097ACe5EA0476045"
 ORACLE = "0x" + "5f" * 20
 _BLOCK0, _BLOCK_S = 80_000_000, 2
 
@@ -74,14 +75,14 @@ def _logs(venue: Polymarket, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     window = venue.conditions.get(topics[1] if len(topics) > 1 else "")
     if not topics or topics[0] != RESOLUTION or window is None or not venue.resolved(window):
         return []
-    return [_log(venue, window, wanted)]
+    return [_log(venue, window)]
 
 
-def _log(venue: Polymarket, window: Window, wanted: dict[str, Any]) -> dict[str, Any]:
+def _log(venue: Polymarket, window: Window) -> dict[str, Any]:
     payouts = (1, 0) if window.up_won else (0, 1)
     number = _block(window.end + venue.resolve_s)
     return {
-        "address": wanted.get("address"),
+        "address": CTF,
         "topics": [RESOLUTION, window.condition, "0x" + ORACLE[2:].rjust(64, "0"), window.condition],
         "data": "0x" + _word(2) + _word(64) + _word(2) + _word(payouts[0]) + _word(payouts[1]),
         "blockNumber": hex(number),
