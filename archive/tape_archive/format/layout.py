@@ -73,6 +73,15 @@ def segments(root: Path, venue: str | None = None, stream: str | None = None) ->
     return sorted(found)
 
 
+def windows(root: Path, hot: str = "real_hot", cold: str = "real_archive") -> list[Path]:
+    """The files of Polymarket windows, hot and cold, by name. A window that is both (being moved) is given once, hot."""
+    found: dict[str, Path] = {}
+    for path in [*(root / cold).glob("????-??/*.jsonl*"), *(root / hot).glob("*.jsonl*")]:
+        if not path.name.startswith(("_", ".")):
+            found[path.name.partition(".jsonl")[0]] = path
+    return [found[name] for name in sorted(found)]
+
+
 def csv_path(base: Path, split_hours: int, t: int) -> Path:
     """The CSV file that a tick at tape time ``t`` (ns) goes to: ``cex.csv`` -> ``cex_20260110_12.csv``. Raises SettingsError."""
     at = datetime.fromtimestamp(t // 1_000_000_000, UTC)

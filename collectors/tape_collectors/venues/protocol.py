@@ -65,10 +65,13 @@ class Stream:
     """One subscription on one connection: requested -> acked -> first frame seen, and how often it speaks.
 
     The feed counts (``frames``, ``last_t``); the watchdog reads. ``dense`` streams must speak soon after subscribing;
-    sparse ones (liquidations, lifecycle) may be silent for ever.
+    sparse ones (liquidations, lifecycle) may be silent for ever. ``first_id`` and ``last_id`` are the ends of what came, where the venue
+    counts its events: another connection that begins at or before ``last_id + 1`` goes on without a hole. 0: not counted.
     """
 
-    __slots__ = ("acked_t", "channel", "dense", "first_t", "frames", "last_t", "name", "requested_t", "symbol")
+    __slots__ = (
+        *("acked_t", "channel", "dense", "first_id", "first_t", "frames", "last_id", "last_t", "name", "requested_t", "symbol"),
+    )
 
     def __init__(self, name: str, symbol: str, channel: str, *, dense: bool = True) -> None:
         self.name = name
@@ -80,6 +83,8 @@ class Stream:
         self.first_t = 0
         self.last_t = 0
         self.frames = 0
+        self.first_id = 0
+        self.last_id = 0
 
 
 class Feed(Protocol):

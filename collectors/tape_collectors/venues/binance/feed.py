@@ -51,7 +51,6 @@ class BinanceFeed:
         self._path, self._limit, self._weight = snapshot
         self._books = books
         self._depths: dict[str, DepthBook] = {}
-        self._ids: dict[str, tuple[int, int]] = {}
         self._handlers: dict[bytes, tuple[Stream, Handler]] = {}
         self._wanted: set[str] = set()
         self._asked: dict[int, tuple[str, ...]] = {}
@@ -221,6 +220,10 @@ class BinanceFeed:
         book = self._depths.get(stream.symbol)
         if book is None:
             book = self._depths[stream.symbol] = DepthBook(self._rule, stream.symbol, stream.channel)
+        if not stream.first_id:
+            stream.first_id = event.pu + 1 if event.pu >= 0 else event.U
+        if event.u > stream.last_id:
+            stream.last_id = event.u
         records = book.event(t, event)
         if book.live:
             return records, ()
@@ -236,6 +239,10 @@ class BinanceFeed:
         book = self._depths.get(stream.symbol)
         if book is None:
             book = self._depths[stream.symbol] = DepthBook(self._rule, stream.symbol, stream.channel)
+        if not stream.first_id:
+            stream.first_id = previous + 1 if previous >= 0 else first
+        if last > stream.last_id:
+            stream.last_id = last
         records = book.check(t, first, last, previous)
         return (records, self._told(records)) if records else NOTHING
 
@@ -260,12 +267,14 @@ class BinanceFeed:
 
     def _numbered(self, t: int, stream: Stream, number: int, record: Record) -> Output:
         """Trade ids are contiguous for each symbol (sheet 8.3): a hole is a gap, an old id a double."""
-        last, last_t = self._ids.get(stream.name, (0, 0))
+        last = stream.last_id
         if number <= last:
             return [Notice(t, "duplicate", f"{stream.name} {number}")], ()
-        self._ids[stream.name] = (number, t)
-        if last and number != last + 1:
-            gap = Gap(t, stream.symbol, stream.channel, last_t, last + 1, number - 1, "ids")
+        stream.last_id = number
+        if not last:
+            stream.first_id = number
+        elif number != last + 1:
+            gap = Gap(t, stream.symbol, stream.channel, stream.last_t, last + 1, number - 1, "ids")
             return [gap, record], self._told([gap])
         return (record,), ()
 
@@ -273,11 +282,9 @@ class BinanceFeed:
         event = wire.book_ticker(payload)
         if event.st == 2:
             return [Notice(t, "foreign", f"{event.s} is COIN-M")], ()
-        name = stream.name
-        last = self._ids.get(name, (0, 0))[0]
-        if event.u <= last:
-            return [Notice(t, "duplicate", f"{name} u={event.u}")], ()
-        self._ids[name] = (event.u, t)
+        if event.u <= stream.last_id and stream.symbol:
+            return [Notice(t, "duplicate", f"{stream.name} u={event.u}")], ()
+        stream.last_id = event.u
         symbol = stream.symbol or event.s
         return (Quote(t, (event.T or event.E) * MS, symbol, stream.channel, event.u, event.b, event.B, event.a, event.A),), ()
 
@@ -353,25 +360,31 @@ class BinanceFeed:
 
     def checkpoint(self) -> Sequence[Mapping[str, object]]:
         """Where each stream's sequence stands; the levels of the books are the consumer's to add."""
-        out: list[dict[str, object]] = []
+        out: dict[str, dict[str, object]] = {}
+        for stream in self.streams.values():
+            fields = out.setdefault(stream.symbol, {"symbol": stream.symbol, "ids": {}})
+            ids: dict[str, object] = fields["ids"]  # type: ignore[assignment]
+            ids[stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t]
         for symbol, book in self._depths.items():
-            ids = {name: list(ids) for name, ids in self._ids.items() if stream_of(name)[0] == symbol}
-            state = {"last": book.last, "last_t": book.last_t, "live": book.live, "joining": book.joining}
-            out.append({"symbol": symbol, "channel": book.channel, "state": state, "ids": ids})
-        return out
+            state = {"last": book.last, "last_t": book.last_t, "live": book.live, "joining": book.joining, "channel": book.channel}
+            out[symbol]["state"] = state
+        return list(out.values())
 
     def restore(self, t: int, checkpoint: Mapping[str, Any]) -> Output:
         """Go on from a checkpoint. Without the levels (``bids``, ``asks``) the book waits for the next snapshot."""
-        symbol, state = str(checkpoint["symbol"]), checkpoint["state"]
-        book = self._depths[symbol] = DepthBook(self._rule, symbol, str(checkpoint["channel"]))
-        book.last, book.last_t = state["last"], state["last_t"]
-        self._ids |= {name: tuple(ids) for name, ids in checkpoint["ids"].items()}
+        symbol = str(checkpoint["symbol"])
+        for name, ids in checkpoint["ids"].items():
+            stream = self._stream(name)
+            stream.first_id, stream.last_id, stream.first_t, stream.last_t = ids
         out: list[Record] = []
-        if state["live"] and "bids" in checkpoint:
-            book.live, book.joining = True, state["joining"]
-            bids, asks = ([(p, s) for p, s in checkpoint[side]] for side in ("bids", "asks"))
-            at, ts, last = checkpoint["book"]
-            out.append(BookSnapshot(at, ts, symbol, book.channel, last, bids, asks, "checkpoint"))
+        if state := checkpoint.get("state"):
+            book = self._depths[symbol] = DepthBook(self._rule, symbol, str(state["channel"]))
+            book.last, book.last_t = state["last"], state["last_t"]
+            if state["live"] and "bids" in checkpoint:
+                book.live, book.joining = True, state["joining"]
+                bids, asks = ([(p, s) for p, s in checkpoint[side]] for side in ("bids", "asks"))
+                at, ts, last = checkpoint["book"]
+                out.append(BookSnapshot(at, ts, symbol, book.channel, last, bids, asks, "checkpoint"))
         if quote := checkpoint.get("quote"):
             out.append(Quote(*quote))
         return out, ()

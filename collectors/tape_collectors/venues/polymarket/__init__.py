@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from tape_archive.format.errors import SettingsError
 
-from tape_collectors.venues.polymarket.feed import ClobFeed
+from tape_collectors.venues.polymarket.feed import BriefFeed, ClobFeed
 from tape_collectors.venues.polymarket.prices import PolyBoltFeed, RtdsFeed
 from tape_collectors.venues.protocol import Feed, Group, Limits
 
@@ -47,6 +47,8 @@ class Polymarket(msgspec.Struct, frozen=True):
         """A feed for one connection. A reader of tapes needs no credentials."""
         if group.startswith("rtds"):
             return RtdsFeed()
+        if group.startswith("brief"):
+            return BriefFeed()
         if group.startswith("polybolt"):
             return PolyBoltFeed(credentials or ("", "", ""))
         return ClobFeed()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from tape_archive.format.records import BookLost, Lifecycle, Notice, Quote, Record, TickSize, Trade, Unknown
+from tape_archive.format.records import BookLost, BookSnapshot, Lifecycle, Notice, Quote, Record, TickSize, Trade, Unknown
 
 from tape_collectors.venues.polymarket import wire
 from tape_collectors.venues.polymarket.depth import AssetBook
@@ -179,3 +179,41 @@ def _operation(name: str, tokens: Sequence[str]) -> Send:
     if name == "subscribe":
         body["custom_feature_enabled"] = True
     return Send(msgspec.json.encode(body).decode())
+
+
+class _BriefBook(msgspec.Struct, gc=False):
+    bids: list[tuple[float | str, float | str]] = []
+    asks: list[tuple[float | str, float | str]] = []
+
+
+class _BriefToken(msgspec.Struct, gc=False):
+    token_id: str
+    outcome: str = ""
+    orderbook: _BriefBook | None = None
+
+
+class _BriefRecord(msgspec.Struct, gc=False):
+    tokens: list[_BriefToken]
+    timestamp: int = 0
+
+
+_brief = msgspec.json.Decoder(_BriefRecord).decode
+
+
+class BriefFeed(ClobFeed):
+    """Imported records of the recorder that Tapeline replaces: both tokens' REST books, once a second; ``timestamp`` is its own clock, in ms."""
+
+    def receive(self, t: int, data: bytes) -> Output:
+        """One record: a snapshot for each token that has a book."""
+        try:
+            record = _brief(data)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return [Unknown(t, f"brief: {str(error)[:120]}")], ()
+        out: list[Record] = []
+        for token in record.tokens:
+            if token.orderbook is not None:
+                stream = self._stream(token.token_id)
+                stream.frames, stream.last_t, stream.first_t = stream.frames + 1, t, stream.first_t or t
+                sides = [[(wire.price(str(p)), str(s)) for p, s in side] for side in (token.orderbook.bids, token.orderbook.asks)]
+                out.append(BookSnapshot(t, 0, token.token_id, "book", 0, *sides, "rest"))
+        return out, ()

@@ -1,0 +1,136 @@
+"""``DataAccessor``: what a strategy asks, answered from the files of a root."""
+
+from __future__ import annotations
+
+import bisect
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from tape_archive.format.errors import NotFound, SettingsError
+from tape_archive.format.layout import windows as window_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tape_access.coverage import Coverage
+    from tape_access.window import WindowData
+
+Moment = int | float | str | datetime
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """One recorded window. ``start`` and ``end`` in epoch seconds."""
+
+    start: int
+    end: int
+    coin: str
+    timeframe: str
+    slug: str
+    path: str
+
+
+class DataAccessor:
+    """Recorded windows and series under ``root`` (default: ``TAPE_ROOT``, else the current folder).
+
+    ``hot_dir`` names the folder of hot windows, as older scripts do; its parent is then the root. Safe to use from several threads.
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None, *, hot_dir: str | os.PathLike[str] | None = None) -> None:
+        if hot_dir is not None and root is None:
+            root = Path(hot_dir).expanduser().resolve().parent
+        self.root = Path(root or os.environ.get("TAPE_ROOT") or ".").expanduser()
+        self._hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
+        if not self.root.is_dir():
+            raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
+
+    # -- windows ---------------------------------------------------------------------------------------------------------------
+
+    def windows(self, coin: str | None = None, timeframe: str | None = None) -> list[Window]:
+        """Every recorded window, by start. Files that are no windows are not listed."""
+        from tape_collectors.venues.polymarket.symbols import parse
+
+        found = []
+        for path in window_files(self.root, self._hot):
+            try:
+                one = parse(path.name.partition(".jsonl")[0])
+            except SettingsError:
+                continue
+            if coin in (None, one.coin) and timeframe in (None, one.timeframe):
+                found.append(Window(one.start, one.end, one.coin, one.timeframe, one.slug, str(path)))
+        return sorted(found)
+
+    def list_all_windows(self, coin: str = "btc", timeframe: str = "15m", use_cache: bool = True) -> list[int]:
+        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache`` is accepted for older scripts."""
+        return [window.start for window in self.windows(coin, timeframe)]
+
+    def get_window_jsonl(self, start: Moment, coin: str = "btc", timeframe: str = "15m", prefetch: bool = True) -> Path:
+        """The file of the window that starts at ``start`` (epoch seconds, datetime, ISO-8601, or a slug). Raises NotFound.
+
+        A hot window is plain JSONL and may still grow; a cold one ends in ``.zst`` or ``.gz``.
+        """
+        return Path(self._window(start, coin, timeframe).path)
+
+    def read_window(self, start: Moment, coin: str = "btc", timeframe: str = "15m", *, duplicates: bool = False) -> WindowData:
+        """A window, decoded: see ``window.WindowData``. ``duplicates``: also the events that the venue sent again. Raises NotFound."""
+        from tape_access.window import WindowData
+
+        return WindowData(Path(self._window(start, coin, timeframe).path), duplicates=duplicates)
+
+    def _window(self, start: Moment, coin: str, timeframe: str) -> Window:
+        from tape_collectors.venues.polymarket.symbols import check, parse
+
+        if isinstance(start, str) and "up" in start:
+            named = parse(start)
+            start, coin, timeframe = named.start, named.coin, named.timeframe
+        check(coin, timeframe)
+        second = _seconds(start)
+        known = self.windows(coin, timeframe)
+        at = bisect.bisect_left(known, second, key=lambda window: window.start)
+        if at < len(known) and known[at].start == second:
+            return known[at]
+        if not known:
+            raise NotFound(f"no {coin} {timeframe} window is recorded under {self.root / self._hot}")
+        near = min(known[max(0, at - 1) : at + 1], key=lambda window: abs(window.start - second))
+        raise NotFound(f"no {coin} {timeframe} window starts at {second}; the nearest recorded one starts at {near.start} ({near.slug})")
+
+    # -- series ----------------------------------------------------------------------------------------------------------------
+
+    def cex(
+        self,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        *,
+        venue: str | None = None,
+        symbol: str | None = None,
+        columns: list[str] | None = None,
+        out: str = "logs/cex.csv",
+    ) -> pd.DataFrame:
+        """The CEX time series between two times (both inclusive): a DataFrame, one row a market and tick, in file order.
+
+        Columns as in docs/reference/csv.md; numbers float64, ``sample_id`` int64; empty cells NaN; ``err`` says why. Raises NotFound.
+        """
+        from tape_access.series import read
+
+        window = (_seconds(start) if start is not None else None, _seconds(end) if end is not None else None)
+        return read(self.root / out, window[0], window[1], venue=venue, symbol=symbol, columns=columns)
+
+    def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
+        """What is complete, what is missing and why: one entry a stream."""
+        from tape_access.coverage import of_root
+
+        second = 1_000_000_000
+        bounds = [0 if one is None else round(_seconds(one) * second) for one in (start, end)]
+        return of_root(self.root, venue=venue, from_ns=bounds[0], to_ns=bounds[1])
+
+
+def _seconds(at: Moment) -> int:
+    if isinstance(at, datetime):
+        return int(at.timestamp())
+    if isinstance(at, str):
+        from tape_archive.human import parse_time
+
+        return parse_time(at) // 1_000_000_000
+    return int(at)

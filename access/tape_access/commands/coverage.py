@@ -1,0 +1,57 @@
+"""``tape coverage``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+from tape_archive.format.errors import NotFound
+from tape_archive.human import duration, moment, parse_time
+from tape_collectors.venues import canonical
+
+from tape_access import coverage
+
+
+@click.command("coverage")
+@click.option("--root", default=".", show_default=True, metavar="DIR")
+@click.option("--venue", metavar="NAME", help="Only this venue.")
+@click.option("--symbol", metavar="NAME", help="Only this symbol, as the venue writes it.")
+@click.option("--from", "start", metavar="TIME", help="Epoch s, ms or ns, or ISO-8601.")
+@click.option("--to", "end", metavar="TIME")
+@click.option("--json", "as_json", is_flag=True, help="An array, one object a stream (stable).")
+def command(root: str, venue: str | None, symbol: str | None, start: str | None, end: str | None, as_json: bool) -> int:
+    """What is complete, what is missing and why, for each stream. Exit code 3 if gaps remain."""
+    if not Path(root).is_dir():
+        raise NotFound(f"{root} is no folder")
+    window = (parse_time(start) if start else 0, parse_time(end) if end else 0)
+    rows = coverage.of_root(Path(root), venue=canonical(venue) if venue else None, from_ns=window[0], to_ns=window[1])
+    if symbol:
+        wanted = symbol.upper().replace("-", "").removesuffix("PERP")
+        rows = [row for row in rows if wanted in (row.symbol.upper(), row.symbol)]
+    if not rows and not as_json:
+        raise NotFound(f"no tape under {root}" + (f" for {venue or ''} {symbol or ''}".rstrip() if venue or symbol else ""))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+    else:
+        _table(rows)
+    return 3 if any(row.gaps for row in rows) else 0
+
+
+def _table(rows: list[coverage.Coverage]) -> None:
+    lines = []
+    for row in rows:
+        name = row.symbol if len(row.symbol) <= 20 else row.symbol[:9] + "…" + row.symbol[-8:]
+        lines.append(
+            f"{row.venue:13} {name:20} {row.channel:14} {row.frames:>10,}  {moment(row.first_ns)}  {duration(row.last_ns - row.first_ns):>9}"
+            f"  {'complete' if row.complete else f'{len(row.gaps)} gaps'}"
+        )
+        for gap in row.gaps[:5]:
+            ids = f"  ids {gap.from_id}..{gap.to_id}" if gap.from_id else ""
+            lines.append(f"    {moment(gap.from_ns)}  {duration(gap.to_ns - gap.from_ns):>9}  {gap.why}{ids}")
+        if len(row.gaps) > 5:
+            lines.append(f"    … and {len(row.gaps) - 5} more (--json shows all)")
+    gaps = sum(len(row.gaps) for row in rows)
+    lines.append(f"{len(rows)} streams, {sum(row.frames for row in rows):,} frames, " + (f"{gaps} gaps" if gaps else "all complete"))
+    text = "\n".join(lines)
+    click.echo_via_pager(text + "\n") if len(lines) > 40 and click.get_text_stream("stdout").isatty() else click.echo(text)

@@ -1,0 +1,78 @@
+"""``tape ls``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from tape_archive.format import manifest
+from tape_archive.format.errors import FormatError, NotFound
+from tape_archive.format.layout import segments, windows
+from tape_archive.format.lines import time_of
+from tape_archive.format.read import last_line, read_lines
+from tape_archive.human import duration, moment, size
+
+
+class Row(msgspec.Struct):
+    """One file. Times are tape time, unix ns."""
+
+    path: str
+    kind: str
+    bytes: int
+    first_ns: int
+    last_ns: int
+    sealed: bool
+    lines: int | None = None
+
+
+def rows(root: Path) -> list[Row]:
+    """Every tape, window and CSV under a root."""
+    found: list[Row] = []
+    entries: dict[Path, dict[str, manifest.Entry]] = {}
+    for path in [*(segment.file for segment in segments(root)), *windows(root)]:
+        known = entries.setdefault(path.parent, manifest.read(path.parent)).get(path.name)
+        kind = "window" if "raw" not in path.relative_to(root).parts[:1] else "tape"
+        if known is not None and known.bytes == path.stat().st_size:
+            row = Row("", kind, known.bytes, known.first_ns, known.last_ns, True, known.lines)
+        else:
+            first, last = next(read_lines(path), None), last_line(path)
+            sealed = last is not None and b'"mark":"seal"' in last
+            row = Row("", kind, path.stat().st_size, time_of(first) if first else 0, time_of(last) if last else 0, sealed)
+        row.path = str(path.relative_to(root))
+        found.append(row)
+    for path in sorted((root / "logs").glob("*.csv")):
+        found.append(Row(str(path.relative_to(root)), "csv", path.stat().st_size, 0, path.stat().st_mtime_ns, False))
+    return found
+
+
+@click.command("ls")
+@click.option("--root", default=".", show_default=True, metavar="DIR")
+@click.option("--json", "as_json", is_flag=True)
+def command(root: str, as_json: bool) -> int:
+    """What is recorded under a root: files, sizes, times, live or sealed."""
+    folder = Path(root)
+    if not folder.is_dir():
+        raise NotFound(f"{root} is no folder")
+    try:
+        found = rows(folder)
+    except FormatError as error:
+        raise FormatError(f"{error}; tape verify --root {root} says which files are damaged") from None
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        return 0
+    if not found:
+        raise NotFound(f"nothing is recorded under {root}")
+    width = min(80, max(len(row.path) for row in found))
+    lines = []
+    for row in found:
+        times = f"{moment(row.first_ns)}  {duration(row.last_ns - row.first_ns):>9}" if row.first_ns else " " * 30
+        lines.append(f"{row.path:{width}}  {size(row.bytes):>10}  {times}  {'sealed' if row.sealed else 'live' if row.kind != 'csv' else 'csv'}")
+    lines.append(f"{len(found)} files, {size(sum(row.bytes for row in found))}")
+    text = "\n".join(lines)
+    if len(lines) > 40 and click.get_text_stream("stdout").isatty():
+        click.echo_via_pager(text + "\n")
+    else:
+        click.echo(text)
+    return 0
