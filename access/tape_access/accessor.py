@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+
 from tape_archive.format.errors import NotFound, SettingsError
 from tape_archive.format.layout import windows as window_files
 
@@ -63,7 +64,8 @@ class DataAccessor:
         return sorted(found)
 
     def list_all_windows(self, coin: str = "btc", timeframe: str = "15m", use_cache: bool = True) -> list[int]:
-        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache`` is accepted for older scripts."""
+        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache`` is accepted for older
+        scripts."""
         return [window.start for window in self.windows(coin, timeframe)]
 
     def get_window_jsonl(self, start: Moment, coin: str = "btc", timeframe: str = "15m", prefetch: bool = True) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from tape_archive.format.errors import NotFound, SettingsError
 from tape_archive.format.layout import Segment, segments, windows
 from tape_archive.format.lines import parse

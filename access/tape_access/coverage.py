@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+
 from tape_archive.format.layout import segments, windows
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
@@ -183,9 +184,9 @@ def _finish(key: Key, row: _Row) -> Coverage:
 def _covered(missing: Missing, s: str, epochs: Iterable[_Epoch], found: list[tuple[str, Missing]]) -> bool:
     """Whether another connection carried the stream over this gap without one of its own."""
     for epoch in epochs:
-        if epoch.s != s and epoch.frames and epoch.first_t <= missing.from_ns and missing.to_ns <= epoch.last_t:
-            if not any(o == epoch.s and g.from_ns < missing.to_ns and missing.from_ns < g.to_ns for o, g in found):
-                return True
+        carried = epoch.s != s and epoch.frames and epoch.first_t <= missing.from_ns and missing.to_ns <= epoch.last_t
+        if carried and not any(o == epoch.s and g.from_ns < missing.to_ns and missing.from_ns < g.to_ns for o, g in found):
+            return True
     return False
 
 

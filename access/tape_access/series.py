@@ -50,7 +50,7 @@ def read(
     needed = None if columns is None else list(dict.fromkeys([*columns, "t_sample_unix", "venue", "symbol"]))
     frames = []
     for path in chosen:
-        frame = pd.read_csv(path, dtype=types, usecols=needed, on_bad_lines="skip")  # type: ignore[arg-type]
+        frame = pd.read_csv(path, dtype=types, usecols=needed, on_bad_lines="skip")
         if start is not None:
             frame = frame[frame["t_sample_unix"] >= start]
         if end is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
 from tape_archive.format.records import BookDelta, BookSnapshot, Gap, Quote, Record, ReferencePrice, Trade
@@ -143,7 +144,11 @@ class WindowData:
 
         found = [msgspec.structs.asdict(r) for _, r in self._records if isinstance(r, Gap)]
         for row in of_file(self.path, "polymarket"):
-            found += [{"symbol": row.symbol, "channel": row.channel, **msgspec.structs.asdict(gap)} for gap in row.gaps if gap.why.startswith("disc")]
+            found += [
+                {"symbol": row.symbol, "channel": row.channel, **msgspec.structs.asdict(gap)}
+                for gap in row.gaps
+                if gap.why.startswith("disc")
+            ]
         return found
 
 

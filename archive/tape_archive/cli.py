@@ -16,6 +16,7 @@ COMMANDS = {
     "verify": ("tape_archive.commands.verify:command", "Check every file: checksums, order, torn tails.", ""),
     "coverage": ("tape_access.commands.coverage:command", "What is complete, what is missing and why.", ""),
     "book": ("tape_access.commands.book:command", "The order book at a time, and whether it is proven.", ""),
+    "window": ("tape_access.commands.window:command", "One Polymarket window, read back.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),
     "simulate": ("tape_collectors.cli.simulate:command", "Venue servers on this machine, with faults.", "collect"),

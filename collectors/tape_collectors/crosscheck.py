@@ -1,6 +1,8 @@
-"""Independent looks at what the stream says: books by ``py-clob-client``, results on chain by ``web3``. Both run in threads, off the hot path.
+"""Independent looks at what the stream says: books by ``py-clob-client``, results on chain by ``web3``. Both run in threads, off the
+hot path.
 
-A level is called different only if REST's size is neither what we had before asking nor what we have after, and we did not touch it meanwhile:
+A level is called different only if REST's size is neither what we had before asking nor what we have after, and we did not touch it
+meanwhile:
 a book that moves is not an error. The REST book may be a stale ghost (sheet section 7): a difference is a mark, nothing is changed.
 """
 
@@ -12,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from tape_archive.format.errors import SettingsError
 
+from tape_archive.format.errors import SettingsError
 from tape_collectors.venues.polymarket.depth import AssetBook
 from tape_collectors.venues.polymarket.feed import ClobFeed
 from tape_collectors.venues.polymarket.wire import price
@@ -194,7 +196,7 @@ def read_chain(address: str, condition: str) -> Resolution | None:
     payouts = [call("0504c814", raw, index.to_bytes(32, "big")) for index in range(2)]
     head = web3.eth.block_number
     logs = web3.eth.get_logs(
-        {"address": contract, "topics": [RESOLUTION, condition], "fromBlock": max(0, head - _LOG_BLOCKS), "toBlock": head}  # type: ignore[typeddict-item,list-item]
+        {"address": contract, "topics": [RESOLUTION, condition], "fromBlock": max(0, head - _LOG_BLOCKS), "toBlock": head}
     )
     if not logs:
         return Resolution(payouts, 0, "", "", address)

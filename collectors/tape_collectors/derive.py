@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+
 from tape_archive.format.errors import NotFound
 from tape_archive.format.layout import Segment, segments
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import merge, read_lines
-
 from tape_collectors.market.replay import Replay
 from tape_collectors.market.sampler import SECOND, Sample, Sampler, Setup
 from tape_collectors.venues import load
@@ -45,7 +45,7 @@ def series(chosen: Sequence[Segment], only: str | None = None, end: int = 0) -> 
     """The samples of every output (or of ``only``) that the lines of the segments (up to time ``end``) make, tick by tick."""
     tapes: dict[tuple[str, str], tuple[_Tape, list[Path]]] = {}
     for segment in chosen:
-        tape, paths = tapes.setdefault((segment.venue, segment.stream), (_Tape(segment.venue), []))
+        _, paths = tapes.setdefault((segment.venue, segment.stream), (_Tape(segment.venue), []))
         paths.append(segment.file)
     outputs: dict[str, _Output] = {}
     order = list(tapes.values())

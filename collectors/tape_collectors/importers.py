@@ -1,9 +1,11 @@
-"""Recordings of other tools, as events that can be written to tapes. One generator a format; each names the fix when a file is not what it should be.
+"""Recordings of other tools, as events that can be written to tapes. One generator a format; each names the fix when a file is not
+what it should be.
 
 - ``hftbacktest``: gzip, ``<receive ns> <payload>`` a line; a line without a stream name is a REST depth snapshot.
 - ``cryptofeed``: ``frames.ndjson.zst`` (one JSON a line) or cryptofeed's own raw files (``<address> -> <time>: <payload>`` for REST,
   ``<address> <-> <time>`` for an opened socket, ``<time>: <payload>`` for its frames), plain or zstd.
-- ``jsonl``: ``{"recv_ns"|"t"|"ns"|"timestamp": …, "raw"|"m"|"payload": …}`` lines, or the brief's own Polymarket records (``tokens`` with ``orderbook``).
+- ``jsonl``: ``{"recv_ns"|"t"|"ns"|"timestamp": …, "raw"|"m"|"payload": …}`` lines, or the brief's own Polymarket records (``tokens``
+  with ``orderbook``).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import msgspec
 import zstandard
+
 from tape_archive.format.errors import FormatError
 
 SECOND = 1_000_000_000

@@ -1,6 +1,7 @@
 """Writes what an importer gives to tapes: all of a file or nothing of it, and never twice.
 
-Receive times are the recording's own, made strictly increasing: a time that does not exceed the one before becomes that plus 1 ns, and the head mark
+Receive times are the recording's own, made strictly increasing: a time that does not exceed the one before becomes that plus 1 ns, and
+the head mark
 says how many there were. Segments are made aside and moved in when the file was read to its end.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+
 from tape_archive.format.atomic import make_folder, sync_folder
 from tape_archive.format.errors import FormatError, NotFound, SettingsError
 from tape_archive.format.layout import element, segments
@@ -21,7 +23,6 @@ from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.manifest import sha256
 from tape_archive.format.rotation import next_hour
 from tape_archive.format.tape import FileTape, Tape, register
-
 from tape_collectors.importers import FORMATS, Event
 from tape_collectors.venues import canonical, load
 
@@ -229,6 +230,3 @@ class _Windows:
         tape.append(mark_line(event.ns, "tape", "tape", head), 1)
         tape.append(mark_line(event.ns + 1, "brief-1", "open", {"url": "", "group": "brief"}), 1)
         return tape, event.ns + 1
-
-
-

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
 from tape_archive.format import cursor
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
-
 from tape_collectors import derive
 from tape_collectors.market.sampler import Setup
 from tape_collectors.runtime.fetch import Fetcher
@@ -60,7 +60,9 @@ class _CexRecorder:
             fetcher = Fetcher(hosts, venue.limits, timeout_s=5.0)
             status, body = await fetcher.ask("rest", venue.info)
             if status != 200:
-                log.warning("cannot check the symbols", extra={"venue": venue.name, "status": status, "why": body[:100].decode("utf-8", "replace")})
+                log.warning(
+                    "cannot check the symbols", extra={"venue": venue.name, "status": status, "why": body[:100].decode("utf-8", "replace")}
+                )
                 continue
             try:
                 venue.check(self.symbols[venue.name], body)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from tape_archive.format.errors import SettingsError
 
 

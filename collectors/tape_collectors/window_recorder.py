@@ -13,7 +13,6 @@ from tape_archive.format.lock import Lock
 from tape_archive.format.read import last_line, last_time
 from tape_archive.format.segment import mend
 from tape_archive.format.tape import Tape
-
 from tape_collectors.crosscheck import BookCheck, ChainCheck
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.settings import PolySettings
@@ -95,7 +94,11 @@ class _PolyRecorder:
         groups = POLYMARKET.groups(settings.coins, ["clob", self.source], self.sockets)
         pools = [process.pool(group, intake, fetcher) for group, intake in zip(groups, (clob, price), strict=True)]
         clob.act = pools[0].act
-        why = "credentials are set" if self.credentials else "no credentials for PolyBolt (POLY_API_KEY, …); RTDS is deprecated and may be silent"
+        why = (
+            "credentials are set"
+            if self.credentials
+            else "no credentials for PolyBolt (POLY_API_KEY, …); RTDS is deprecated and may be silent"
+        )
         price.mark("tape", "source", {"channel": self.source, "status": "tried", "why": why})
         books = BookCheck(self.hosts["clob"], clob, settings.check_every_s)
         process.supervisor.add("book check", books.run)

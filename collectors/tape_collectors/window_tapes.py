@@ -11,7 +11,6 @@ from tape_archive.format.layout import element
 from tape_archive.format.lines import frame_line, mark_line, part_line, reply_line
 from tape_archive.format.records import Lifecycle, ReferencePrice
 from tape_archive.format.tape import FileTape
-
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import FILED, Recorder
 from tape_collectors.runtime.tapes import TapeIntake
@@ -122,6 +121,7 @@ class ClobIntake(TapeIntake):
     def frame(self, s: str, data: bytes) -> None:
         """File one frame once, and decode it for the connection that brought it."""
         recorder = self.recorder
+        recorder.frames += 1
         t = recorder.stamp()
         if self.union.seen(s, t, data):
             recorder.add((self, t, s, data, FILED))
@@ -190,6 +190,7 @@ class PriceIntake(TapeIntake):
 
     def frame(self, s: str, data: bytes) -> None:
         """One frame."""
+        self.recorder.frames += 1
         t = self.recorder.stamp()
         self.recorder.add((self, t, s, data, None))
         line = b""

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
+
 from tape_archive.format.atomic import make_folder, sweep, write_atomic
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.errors import SettingsError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.tape import Tape, register
-
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.health import Health, serve
 from tape_collectors.runtime.pool import Pool
@@ -99,7 +99,9 @@ class Process:
         for venue, fetcher in self.fetchers.items():
             supervisor.add(f"fetch {venue}", fetcher.run)
         supervisor.every("tick", 0.9 * min(1.0, self.settings.fsync_s), self._tick)
-        supervisor.watch(lambda: sum(stream.frames for i in recorder.intakes for f in i.replay.feeds.values() for stream in f.streams.values()))
+        supervisor.watch(
+            lambda: sum(stream.frames for i in recorder.intakes for f in i.replay.feeds.values() for stream in f.streams.values())
+        )
         try:
             return await supervisor.run()
         finally:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 import msgspec
-from tape_archive.human import moment, parse_time
-from tape_collectors.venues import canonical
 
 from tape_access import book
+from tape_archive.human import moment, parse_time
+from tape_collectors.venues import canonical
 
 
 @click.command("book")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 import msgspec
+
+from tape_access import coverage
 from tape_archive.format.errors import NotFound
 from tape_archive.human import duration, moment, parse_time
 from tape_collectors.venues import canonical
-
-from tape_access import coverage
 
 
 @click.command("coverage")
@@ -42,10 +43,8 @@ def _table(rows: list[coverage.Coverage]) -> None:
     lines = []
     for row in rows:
         name = row.symbol if len(row.symbol) <= 20 else row.symbol[:9] + "…" + row.symbol[-8:]
-        lines.append(
-            f"{row.venue:13} {name:20} {row.channel:14} {row.frames:>10,}  {moment(row.first_ns)}  {duration(row.last_ns - row.first_ns):>9}"
-            f"  {'complete' if row.complete else f'{len(row.gaps)} gaps'}"
-        )
+        span, state = duration(row.last_ns - row.first_ns), "complete" if row.complete else f"{len(row.gaps)} gaps"
+        lines.append(f"{row.venue:13} {name:20} {row.channel:24} {row.frames:>10,}  {moment(row.first_ns)}  {span:>9}  {state}")
         for gap in row.gaps[:5]:
             ids = f"  ids {gap.from_id}..{gap.to_id}" if gap.from_id else ""
             lines.append(f"    {moment(gap.from_ns)}  {duration(gap.to_ns - gap.from_ns):>9}  {gap.why}{ids}")
@@ -54,4 +53,4 @@ def _table(rows: list[coverage.Coverage]) -> None:
     gaps = sum(len(row.gaps) for row in rows)
     lines.append(f"{len(rows)} streams, {sum(row.frames for row in rows):,} frames, " + (f"{gaps} gaps" if gaps else "all complete"))
     text = "\n".join(lines)
-    click.echo_via_pager(text + "\n") if len(lines) > 40 and click.get_text_stream("stdout").isatty() else click.echo(text)
+    click.echo_via_pager(text + "\n") if len(lines) > 40 and sys.stdout.isatty() else click.echo(text)

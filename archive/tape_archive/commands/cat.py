@@ -27,17 +27,18 @@ from tape_archive.human import parse_time
 @click.option("--marks", is_flag=True, help="Only the marks.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as the file grows.")
 def command(
-    paths: tuple[str, ...], root: str, venue: str | None, stream: str | None, start: str | None, end: str | None, raw: bool, marks: bool, follow: bool
+    paths: tuple[str, ...],
+    root: str,
+    venue: str | None,
+    stream: str | None,
+    start: str | None,
+    end: str | None,
+    raw: bool,
+    marks: bool,
+    follow: bool,
 ) -> int:
     """Print the lines or frames of tapes, in order of time."""
-    if not paths and not venue:
-        raise SettingsError("name a file, or --venue (and --stream); tape ls shows what is there")
-    files = [Path(path) for path in paths] or [segment.file for segment in segments(Path(root), venue, stream)]
-    for path in files:
-        if not path.is_file():
-            raise NotFound(f"{path} is not there")
-    if not files:
-        raise NotFound(f"no tape of {venue} {stream or ''} under {root}".replace("  ", " "))
+    files = _chosen(paths, root, venue, stream)
     window = (parse_time(start) if start else 0, parse_time(end) if end else 0)
     out = sys.stdout.buffer
     for line in _lines(files, follow):
@@ -54,6 +55,18 @@ def command(
             out.flush()
     out.flush()
     return 0
+
+
+def _chosen(paths: tuple[str, ...], root: str, venue: str | None, stream: str | None) -> list[Path]:
+    if not paths and not venue:
+        raise SettingsError("name a file, or --venue (and --stream); tape ls shows what is there")
+    files = [Path(path) for path in paths] or [segment.file for segment in segments(Path(root), venue, stream)]
+    for path in files:
+        if not path.is_file():
+            raise NotFound(f"{path} is not there")
+    if not files:
+        raise NotFound(f"no tape of {venue} {stream or ''} under {root}".replace("  ", " "))
+    return files
 
 
 def _lines(files: list[Path], follow: bool) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -68,10 +69,12 @@ def command(root: str, as_json: bool) -> int:
     lines = []
     for row in found:
         times = f"{moment(row.first_ns)}  {duration(row.last_ns - row.first_ns):>9}" if row.first_ns else " " * 30
-        lines.append(f"{row.path:{width}}  {size(row.bytes):>10}  {times}  {'sealed' if row.sealed else 'live' if row.kind != 'csv' else 'csv'}")
+        lines.append(
+            f"{row.path:{width}}  {size(row.bytes):>10}  {times}  {'sealed' if row.sealed else 'live' if row.kind != 'csv' else 'csv'}"
+        )
     lines.append(f"{len(found)} files, {size(sum(row.bytes for row in found))}")
     text = "\n".join(lines)
-    if len(lines) > 40 and click.get_text_stream("stdout").isatty():
+    if len(lines) > 40 and sys.stdout.isatty():
         click.echo_via_pager(text + "\n")
     else:
         click.echo(text)

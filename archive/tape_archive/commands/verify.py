@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -61,7 +62,7 @@ def command(root: str, as_json: bool) -> int:
         raise NotFound(f"nothing is recorded under {root}")
     entries: dict[Path, dict[str, manifest.Entry]] = {}
     verdicts = []
-    with click.progressbar(paths, label="verifying", hidden=as_json or not click.get_text_stream("stderr").isatty()) as shown:
+    with click.progressbar(paths, label="verifying", hidden=as_json or not sys.stderr.isatty()) as shown:
         for path in shown:
             known = entries.setdefault(path.parent, manifest.read(path.parent)).get(path.name)
             verdicts.append(examine(path, folder, known))

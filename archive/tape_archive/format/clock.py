@@ -16,9 +16,7 @@ class TapeClock:
     more than 100 ms, it follows at once; behind, it runs at nine tenths of the pace until both agree; small drift is followed silently.
     """
 
-    def __init__(
-        self, wall: Callable[[], int] = time.time_ns, mono: Callable[[], int] = time.monotonic_ns, after: int = 0
-    ) -> None:
+    def __init__(self, wall: Callable[[], int] = time.time_ns, mono: Callable[[], int] = time.monotonic_ns, after: int = 0) -> None:
         self._wall = wall
         self._mono = mono
         self._last = after

@@ -45,10 +45,7 @@ def read_lines(path: Path, start: Position | None = None, *, sealed: bool = Fals
 
 
 def _whole(path: Path) -> bool:
-    last = None
-    for last in zstd.frames(path.read_bytes()):
-        pass
-    return last is None or last.whole
+    return all(frame.whole for frame in zstd.frames(path.read_bytes()))
 
 
 def _chunks(path: Path, at: int) -> Iterator[bytes]:
@@ -158,8 +155,8 @@ def last_line(path: Path) -> bytes | None:
         return None
     last = None
     if path.suffix == ".gz":
-        for last in read_lines(path):
-            pass
+        for line in read_lines(path):
+            last = line
         return last
     with path.open("rb") as file:
         size = file.seek(0, 2)

@@ -77,10 +77,10 @@ class Tape:
         """Close the open segment for ever, with a seal mark and an entry in the manifest of its folder."""
         if self.file is None:
             return None
-        path, self.file, file = self.file.path, None, self.file
+        file, self.file = self.file, None
         file.append(mark_line(t, "tape", "seal", {"lines": self.lines - self._begun}), 1)
         file.close()
-        return path
+        return file.path
 
 
 def register(path: Path) -> manifest.Entry:

@@ -91,11 +91,10 @@ def mend(path: Path) -> int:
     """Make the tail of a file whole; gives how many bytes were cut. Safe to be killed in, and to run again. Raises Corrupt."""
     with path.open("r+b") as file:
         data = file.read()
-        last: Frame | None = None
-        for last in frames(data):
-            pass
-        if last is None or last.whole:
+        found = [*frames(data)]
+        if not found or found[-1].whole:
             return 0
+        last = found[-1]
         cut, tail = _closing(data, last)
         if cut < len(data):
             os.ftruncate(file.fileno(), cut)

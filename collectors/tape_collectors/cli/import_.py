@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
+
 from tape_archive.format.atomic import make_folder
 from tape_archive.human import duration, moment
-
 from tape_collectors.importers import FORMATS
 from tape_collectors.importing import import_file
 

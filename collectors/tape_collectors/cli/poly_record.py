@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from tape_archive.service import command, log_setup, run_async
 
+from tape_archive.service import command, log_setup, run_async
 from tape_collectors.cli.options import common, listed
 from tape_collectors.settings import PolySettings, load
 

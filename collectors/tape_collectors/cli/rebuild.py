@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import click
-from tape_archive.format.errors import NotFound
 
+from tape_archive.format.errors import NotFound
 from tape_collectors import derive
 
 

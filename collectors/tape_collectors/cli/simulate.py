@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 
 import click
+
 from tape_archive.format.atomic import write_atomic
 from tape_archive.format.errors import SettingsError
 from tape_archive.service import log_setup
-
 from tape_collectors.cli.options import listed
 from tape_collectors.simulator.faults import KINDS, parse
 from tape_collectors.simulator.playback import Playback
@@ -26,7 +26,9 @@ from tape_collectors.simulator.world import VENUES, Simulator
 @click.option("--window-seconds", "window_s", default=0.0, help="Also have Polymarket windows of this length (slug btc-updown-<n>s-…).")
 @click.option("--resolve-seconds", "resolve_s", default=0.0, help="Windows resolve so long after their end.  [default: 53]")
 @click.option("--credentials", metavar="KEY:SECRET:PASSPHRASE", help="What PolyBolt accepts.")
-@click.option("--fault", "faults", multiple=True, metavar="KIND(…)@<s>s+<s>s", help="e.g. 'silence(venue=binance_spot,stream=*depth*)@30s+10s'")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="KIND(…)@<s>s+<s>s", help="e.g. 'silence(venue=binance_spot,stream=*depth*)@30s+10s'"
+)
 @click.option("--play", multiple=True, metavar="VENUE=PATH", help="Play a recording on the venue's own wire.")
 @click.option("--speed", default=1.0, show_default=True, help="Pace of --play.")
 @click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
@@ -63,7 +65,7 @@ async def _serve(
         play=[_playback(text, speed) for text in play],
         window_s=window_s,
         resolve_s=resolve_s,
-        credentials=secret,  # type: ignore[arg-type]
+        credentials=secret,
     )
     async with simulator:
         endpoints = simulator.endpoints

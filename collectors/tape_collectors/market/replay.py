@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 from tape_archive.format.lines import Line
 from tape_archive.format.records import Record
-
 from tape_collectors.venues.protocol import NOTHING, Feed, Output
 
 MakeFeed = Callable[[str], Feed]
@@ -58,23 +57,23 @@ class Replay:
         """The records of one line, each with its epoch. Commands are dropped: they were carried out when the tape was written."""
         if self._restored and line.mark != "book":
             self._restored.clear()
-        if line.mark is None:
-            if line.data is None:
-                return
-            if line.request is not None:
-                for s, (records, _) in self.reply(line.t, line.request, line.data, line.status):
-                    for record in records:
-                        yield s, record
-                return
-            for record in self.frame(line.t, line.s, line.data)[0]:
-                yield line.s, record
+        if line.data is not None:
+            yield from self._data(line, line.data)
         elif line.mark == "open":
-            for record in self.opened(line.t, line.s)[0]:
-                yield line.s, record
+            self.opened(line.t, line.s)
         elif line.mark == "close":
             self.closed(line.s)
         elif line.mark == "book":
             yield from self._restore(line)
+
+    def _data(self, line: Line, data: bytes) -> Iterator[tuple[str, Record]]:
+        if line.request is None:
+            for record in self.frame(line.t, line.s, data)[0]:
+                yield line.s, record
+            return
+        for s, (records, _) in self.reply(line.t, line.request, data, line.status):
+            for record in records:
+                yield s, record
 
     def _restore(self, line: Line) -> Iterator[tuple[str, Record]]:
         # A reader that came here from the segment before has the feed already; only one that starts here needs the checkpoint.

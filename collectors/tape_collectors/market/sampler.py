@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record
 
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record
 from tape_collectors.market.book import Book
 
 SECOND = 1_000_000_000

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import aiohttp
 import picows
+
 from tape_archive.format.errors import RateLimited, TapeError
 
 CAP_S = 60.0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse, time_of
 from tape_archive.format.read import Follower, Position

@@ -8,8 +8,8 @@ import time
 from collections import deque
 
 import picows
-from tape_archive.format.errors import RemoteError
 
+from tape_archive.format.errors import RemoteError
 from tape_collectors.runtime.intake import Intake
 from tape_collectors.venues.protocol import Group
 
@@ -17,7 +17,7 @@ FRAME_LIMIT = 32 * 1024 * 1024
 _CONTROL = (picows.WSMsgType.PONG, picows.WSMsgType.PING)
 
 
-class _Listener(picows.WSListener):  # type: ignore[misc]
+class _Listener(picows.WSListener):
     """picows calls this for each frame, several times in one wake-up."""
 
     def __init__(self, intake: Intake, s: str) -> None:
@@ -36,8 +36,10 @@ class _Listener(picows.WSListener):  # type: ignore[misc]
             self.frames += 1
             self.take(self.s, frame.get_payload_as_bytes())
         elif kind == picows.WSMsgType.CLOSE:
-            self.code = int(frame.get_close_code() or 1005)
-            self.why = f"closed by the venue: {self.code} {frame.get_close_message() or ''}".strip()[:200]
+            code = frame.get_close_code()
+            self.code = 1005 if code is None else int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
+            said = (frame.get_close_message() or b"").decode("utf-8", "replace")
+            self.why = f"closed by the venue: {self.code} {said}".strip()[:200]
             transport.send_close(frame.get_close_code() or picows.WSCloseCode.OK)
             transport.disconnect()
         elif kind in _CONTROL:
@@ -73,8 +75,9 @@ class Connection:
         """Connect. Raises RemoteError, OSError, TimeoutError or a WSError."""
         group = self.group
         async with asyncio.timeout(timeout_s):
-            self._transport, listener = await picows.ws_connect(
-                lambda: _Listener(self._intake, self.s),
+            listener = _Listener(self._intake, self.s)
+            self._transport, _ = await picows.ws_connect(
+                lambda: listener,
                 group.url,
                 ssl_context=self._tls,
                 websocket_handshake_timeout=timeout_s,

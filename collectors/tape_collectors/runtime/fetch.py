@@ -33,6 +33,14 @@ class Host:
         self.budget = Budget(limits)
         self.queue: asyncio.PriorityQueue[tuple[float, int, int, Intake, Fetch]] = asyncio.PriorityQueue(maxsize=10_000)
 
+    async def room(self, weight: int) -> None:
+        """Wait until the budget has room for ``weight``, and take it."""
+        wait = self.budget.wait(time.monotonic(), weight)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self.budget.wait(time.monotonic(), weight)
+        self.budget.take(time.monotonic(), weight)
+
 
 class Fetcher:
     """Asks what feeds want. ``run`` never returns."""
@@ -70,7 +78,10 @@ class Fetcher:
 
     async def run(self) -> None:
         """Serve every host's queue, a few requests at a time."""
-        async with aiohttp.ClientSession(timeout=self._timeout, headers={"User-Agent": "tapeline"}) as self._session, asyncio.TaskGroup() as group:
+        async with (
+            aiohttp.ClientSession(timeout=self._timeout, headers={"User-Agent": "tapeline"}) as self._session,
+            asyncio.TaskGroup() as group,
+        ):
             for name, host in self.hosts.items():
                 for number in range(_AT_ONCE):
                     group.create_task(self._serve(host), name=f"fetch {name} {number}")
@@ -91,9 +102,7 @@ class Fetcher:
                 await asyncio.sleep(min(early, 0.05))
                 host.queue.put_nowait((due, next(self._number), attempt, intake, command))
                 continue
-            while wait := host.budget.wait(time.monotonic(), command.weight):
-                await asyncio.sleep(wait)
-            host.budget.take(time.monotonic(), command.weight)
+            await host.room(command.weight)
             status, body, after_s = await self._ask(self._session, host, command.request)
             intake.reply(command.request, status, body)
             if status != 200:

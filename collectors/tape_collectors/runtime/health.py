@@ -16,8 +16,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from tape_archive.format.errors import SettingsError
 
+from tape_archive.format.errors import SettingsError
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.runtime.recorder import Recorder
@@ -71,7 +71,7 @@ class Health:
             started=self._started,
             t=recorder.clock.now(),
             connections=sum(len(pool.open) for pool in self._pools),
-            frames=sum(stream["frames"] for stream in streams),
+            frames=recorder.frames,
             bytes=sum(intake.bytes for intake in recorder.intakes),
             gaps=sum(recorder.gaps.values()),
             unknown=recorder.unknown,

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tape_archive.format.errors import LocalError, TapeError
-
 from tape_collectors.runtime.backoff import delays, worth_retry
 from tape_collectors.runtime.connection import Connection
 from tape_collectors.runtime.intake import Fetching, Intake

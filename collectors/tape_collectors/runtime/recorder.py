@@ -21,7 +21,6 @@ from tape_archive.format.clock import TapeClock
 from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Record, Unknown
 from tape_archive.format.rotation import next_hour
-
 from tape_collectors.runtime.catchup import Reply, entries
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ class Recorder:
         self.boundary = 0
         self.begun = 0
         self.sealed: list[Path] = []
+        self.frames = 0
         self.unknown = 0
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0

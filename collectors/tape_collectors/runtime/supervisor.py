@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from types import FrameType
 
 from tape_archive.format.errors import DiskFull, LocalError, Stalled, StoreDenied, TapeError
-
 from tape_collectors.runtime.backoff import delays
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from pathlib import Path
 from tape_archive.format.lines import mark_line
 from tape_archive.format.records import Gap, Unknown
 from tape_archive.format.tape import Tape
-
 from tape_collectors.market.replay import MakeFeed, Replay
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
@@ -50,6 +49,7 @@ class TapeIntake:
     def frame(self, s: str, data: bytes) -> None:
         """One frame, just read."""
         recorder = self.recorder
+        recorder.frames += 1
         recorder.add((self, recorder.stamp(), s, data, None))
 
     def reply(self, request: str, status: int, data: bytes) -> None:

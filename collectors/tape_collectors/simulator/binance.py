@@ -237,7 +237,14 @@ class Binance(VenueServer):
 
     def _agg(self, one: Instrument, fill: Fill) -> dict[str, object]:
         size = one.size_text(fill.size)
-        event: dict[str, object] = {"e": "aggTrade", "E": fill.ms, "a": fill.id, "s": one.symbol, "p": one.price_text(fill.price), "q": size}
+        event: dict[str, object] = {
+            "e": "aggTrade",
+            "E": fill.ms,
+            "a": fill.id,
+            "s": one.symbol,
+            "p": one.price_text(fill.price),
+            "q": size,
+        }
         event |= {"f": fill.id, "l": fill.id, "T": fill.ms, "m": fill.taker_sells}
         return event | ({"nq": size, "st": 1} if self.futures else {"M": True})
 

@@ -1,8 +1,8 @@
 """Faults as switches: on for a while, for some connections or streams, each with a count of what it did.
 
-    with simulator.faults.on("silence", venue="binance_spot", stream="*depth*"):
-        ...
-    simulator.faults.schedule("disconnect", at_s=20)
+with simulator.faults.on("silence", venue="binance_spot", stream="*depth*"):
+    ...
+simulator.faults.schedule("disconnect", at_s=20)
 """
 
 from __future__ import annotations

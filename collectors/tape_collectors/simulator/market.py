@@ -1,6 +1,7 @@
 """One seeded market: correlated prices, books with depth, trades that consume the book.
 
-Everything is a function of the seed and of the steps asked for. Prices and sizes are integers (ticks and lots) inside, decimal text outside.
+Everything is a function of the seed and of the steps asked for. Prices and sizes are integers (ticks and lots) inside, decimal text
+outside.
 """
 
 from __future__ import annotations

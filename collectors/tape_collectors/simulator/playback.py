@@ -13,10 +13,10 @@ from pathlib import Path
 
 import zstandard
 from aiohttp import web
+
 from tape_archive.format.errors import FormatError, SettingsError
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
-
 from tape_collectors.simulator.server import Client, VenueServer
 
 SECOND = 1_000_000_000
@@ -127,9 +127,15 @@ class Playback:
     def _listener(self, name: str) -> list[Client]:
         return [client for client in self._server.clients if not name or name in client.names]
 
-    async def _play(self) -> None:
-        while any(not self._listener(name) for name in self._names) or not self._server.clients:
+    async def _audience(self) -> None:
+        """Until every stream has a subscriber."""
+        ready = False
+        while not ready:
             await asyncio.sleep(0.01)
+            ready = bool(self._server.clients) and all(self._listener(name) for name in self._names)
+
+    async def _play(self) -> None:
+        await self._audience()
         first, begun = self._frames[0][0], time.monotonic()
         for ns, name, text in self._frames:
             self._position = ns

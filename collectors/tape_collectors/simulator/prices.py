@@ -51,7 +51,11 @@ class Rtds:
             return None
         if self.ticks is not None:
             exact = self.ticks.get(second)
-            return None if exact is None else {"full_accuracy_value": exact, "symbol": symbol, "timestamp": second * 1000, "value": int(exact) / 1e18}
+            return (
+                None
+                if exact is None
+                else {"full_accuracy_value": exact, "symbol": symbol, "timestamp": second * 1000, "value": int(exact) / 1e18}
+            )
         value = twap(coin, second, self.venue.seed) if "twap" in topic else price(coin, second, self.venue.seed)
         exact = f"{value:.8f}" if topic == "crypto_prices" else _e18(value)
         out: dict[str, Any] = {"full_accuracy_value": exact, "symbol": symbol, "timestamp": second * 1000, "value": value}

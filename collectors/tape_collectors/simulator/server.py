@@ -1,4 +1,5 @@
-"""What every simulated venue has: a REST server, a websocket server, connections with their subscriptions, and the journal of what was sent."""
+"""What every simulated venue has: a REST server, a websocket server, connections with their subscriptions, and the journal of what was
+sent."""
 
 from __future__ import annotations
 
@@ -114,7 +115,9 @@ class VenueServer:
             if kind == "disconnect":
                 client.socket.transport.abort()
             elif kind == "close":
-                self._closing.add(asyncio.ensure_future(client.socket.close(code, "slow consumer: send buffer full" if code == 1013 else "")))
+                self._closing.add(
+                    asyncio.ensure_future(client.socket.close(code, "slow consumer: send buffer full" if code == 1013 else ""))
+                )
         return len(self.clients)
 
     def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
@@ -148,7 +151,9 @@ class VenueServer:
         path = request.path
         for kind, status in (("rest_429", 429), ("rest_418", 418)):
             if fault := self.faults.first(kind, self.name, path):
-                return web.json_response({"code": -1003, "msg": "Too many requests"}, status=status, headers={"Retry-After": f"{fault.delay_s:g}"})
+                return web.json_response(
+                    {"code": -1003, "msg": "Too many requests"}, status=status, headers={"Retry-After": f"{fault.delay_s:g}"}
+                )
         if self.faults.first("rest_html", self.name, path):
             return web.Response(text="<html><body>Forbidden</body></html>", content_type="text/html", status=403)
         if self.faults.first("rest_down", self.name, path):

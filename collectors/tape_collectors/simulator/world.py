@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from tape_archive.format.errors import SettingsError
-
 from tape_collectors.simulator.binance import PRICES, Binance
 from tape_collectors.simulator.faults import Fault, Faults, Planned
 from tape_collectors.simulator.market import Market

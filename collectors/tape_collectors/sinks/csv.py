@@ -1,7 +1,8 @@
 """The CEX time series: one CSV row for each market and tick.
 
 The first 18 columns are the brief's, in its order; ours follow. Times are tape time. Empty cells and ``err`` where a market has no
-proven book. ``imb`` = (B−A)/(B+A) of the notionals within the band, 0 when both are 0; ``micro`` = (bid·ask_qty + ask·bid_qty)/(bid_qty+ask_qty);
+proven book. ``imb`` = (B−A)/(B+A) of the notionals within the band, 0 when both are 0; ``micro`` = (bid·ask_qty +
+ask·bid_qty)/(bid_qty+ask_qty);
 ``spread`` = ask − bid, absolute; notionals are sums of price·size of the levels within ``band_bps`` of mid.
 """
 
@@ -15,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+
 from tape_archive.format.errors import DiskFull, SettingsError
 from tape_archive.format.layout import csv_path
-
 from tape_collectors.market.sampler import SECOND, Sample, Setup, mid_and_spread
 
 COLUMNS = (
@@ -120,7 +121,8 @@ class CsvFile:
 def committed(path: Path, markets: int, before: int) -> tuple[int, int]:
     """(last whole tick in ns, bytes up to and with it) of a CSV file that a crash may have torn; (0, bytes of the header) if it has none.
 
-    A tick is whole when all its ``markets`` rows are there. A tick at or after ``before`` (the end of the tape) does not count: after a power
+    A tick is whole when all its ``markets`` rows are there. A tick at or after ``before`` (the end of the tape) does not count: after
+    a power
     cut the CSV may be ahead of the tape.
     """
     content = path.read_bytes()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tape_archive.format import cursor
 from tape_archive.format.records import Record
-
 from tape_collectors.market.sampler import Sample, Sampler, Setup
 from tape_collectors.sinks.csv import CsvFile
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
+
 from tape_archive.format.records import Record
 
 
@@ -69,9 +70,7 @@ class Stream:
     counts its events: another connection that begins at or before ``last_id + 1`` goes on without a hole. 0: not counted.
     """
 
-    __slots__ = (
-        *("acked_t", "channel", "dense", "first_id", "first_t", "frames", "last_id", "last_t", "name", "requested_t", "symbol"),
-    )
+    __slots__ = (*("acked_t", "channel", "dense", "first_id", "first_t", "frames", "last_id", "last_t", "name", "requested_t", "symbol"),)
 
     def __init__(self, name: str, symbol: str, channel: str, *, dense: bool = True) -> None:
         self.name = name

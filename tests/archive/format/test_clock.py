@@ -2,6 +2,7 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tape_archive.format.clock import TapeClock
 
 SECOND = 1_000_000_000

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tape_archive.format.errors import SettingsError
 from tape_archive.format.layout import csv_path, element, name_of, segment_path, segments
 
@@ -37,7 +38,8 @@ def test_segments_come_back_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "name"), [(0, "cex.csv"), (24, "cex_20260110.csv"), (12, "cex_20260110_12.csv"), (6, "cex_20260110_18.csv"), (1, "cex_20260110_21.csv")]
+    ("split", "name"),
+    [(0, "cex.csv"), (24, "cex_20260110.csv"), (12, "cex_20260110_12.csv"), (6, "cex_20260110_18.csv"), (1, "cex_20260110_21.csv")],
 )
 def test_csv_names_are_those_of_the_brief(split: int, name: str) -> None:
     t = 1768080000 * 10**9 + 2 * 60 * 10**9  # 2026-01-10 21:22 UTC

@@ -1,19 +1,21 @@
 """Frames go in and come out byte for byte, whatever they are."""
 
+import contextlib
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tape_archive.format.errors import Corrupt
 from tape_archive.format.lines import Line, frame_line, mark_line, parse, part_line, reply_line, time_of
 
 times = st.integers(min_value=0, max_value=2**62)
 frames = st.one_of(
     st.binary(max_size=200),
-    st.recursive(st.none() | st.integers() | st.text(max_size=8), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=5), x), max_leaves=8).map(
-        lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    ),
+    st.recursive(
+        st.none() | st.integers() | st.text(max_size=8), lambda x: st.lists(x) | st.dictionaries(st.text(max_size=5), x), max_leaves=8
+    ).map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")),
     st.sampled_from([b'{"a":"\\",\\"m\\":1}"}', b'{"x":1}\n', b"{\r}", b"PONG", b"{}", b"[]", b'{"m":{"t":1,"s":"x","m":2}}', b"{\xff}"]),
 )
 
@@ -60,7 +62,5 @@ def test_garbage_is_refused_in_one_line(data: bytes) -> None:
 def test_a_torn_line_is_refused_or_shorter(t: int, data: bytes, draw: st.DataObject) -> None:
     line = frame_line(t, "s-1", data)[:-1]
     cut = draw.draw(st.integers(0, len(line) - 1))
-    try:
+    with contextlib.suppress(Corrupt):
         assert parse(line[:cut]) != parse(line)
-    except Corrupt:
-        pass

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tape_archive.format import zstd
 from tape_archive.format.errors import Corrupt, DiskFull, TornTail
 from tape_archive.format.read import Follower, Position, last_line, read_lines
@@ -121,7 +122,7 @@ def test_a_full_disk_tears_nothing_and_recording_goes_on_when_there_is_room(smal
     ballast.write_bytes(b"x" * 100_000)
     appender = Appender(small_disk / f"a{suffix}")
     total = 0
-    with pytest.raises(DiskFull, match="free some space|took only"):
+    with pytest.raises(DiskFull, match=r"free some space|took only"):
         while True:
             appender.append(b'{"t":%d,"s":"x","m":"%b"}\n' % (total, os.urandom(2000).hex().encode()), 1)
             total += 1

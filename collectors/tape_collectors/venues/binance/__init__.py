@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from tape_archive.format.errors import SettingsError
 
+from tape_archive.format.errors import SettingsError
 from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
 from tape_collectors.venues.binance.depth import USDM as USDM_RULE
 from tape_collectors.venues.binance.depth import Rule

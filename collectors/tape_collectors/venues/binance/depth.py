@@ -5,14 +5,16 @@ both read 2026-11-20 from the project's sheet (sections 2.3 and 3.4).
 
 The *stream* has one rule, which needs no snapshot:
 
-1. Every event continues the one before. Spot: ``U == previous u + 1`` (``U <= previous u + 1 <= u`` is accepted). USD-M: ``pu == previous u``;
+1. Every event continues the one before. Spot: ``U == previous u + 1`` (``U <= previous u + 1 <= u`` is accepted). USD-M: ``pu ==
+   previous u``;
    its ``U`` need not follow. Anything else that is newer is a gap: the missing ids are ``previous u + 1 .. U - 1`` (USD-M: ``.. pu``).
 2. An event that ends at or before the last one (``u <= previous u``) is late or doubled: it changes nothing.
 
 The *book* joins a REST snapshot with id ``L`` to the stream:
 
 3. Events are kept from the first one on, until a snapshot is there; a gap in the stream throws away those before it.
-4. A snapshot from before the first kept event cannot be joined (spot: ``L + 1 < U``; USD-M: ``L < U`` and ``pu != L``): ask for another, later.
+4. A snapshot from before the first kept event cannot be joined (spot: ``L + 1 < U``; USD-M: ``L < U`` and ``pu != L``): ask for
+   another, later.
 5. Events wholly inside the snapshot are dropped (spot: ``u <= L``; USD-M: ``u < L``).
 6. The first event after it must reach it: spot ``U <= L + 1 <= u``; USD-M ``U <= L <= u`` or ``pu == L``. If it does not, the book is lost.
 7. A gap in the stream loses the book: nobody may use it until a new snapshot is joined.
@@ -24,8 +26,8 @@ from __future__ import annotations
 from collections import deque
 
 import msgspec
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Gap, Notice, Record
 
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Gap, Notice, Record
 from tape_collectors.venues.binance.wire import MS, Depth, Snapshot
 
 KEPT = 20_000
@@ -38,7 +40,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     def follows(self, event: Depth, last: int) -> bool:
         """Rule 1."""
-        return event.pu == last if self.by_pu else event.U <= last + 1
+        return event.pu == last if self.by_pu else last + 1 >= event.U
 
     def missing(self, event: Depth, last: int) -> tuple[int, int]:
         """The ids that rule 1 found missing, inclusive; (0, 0) if the venue's numbers do not say."""
@@ -109,9 +111,8 @@ class DepthBook:
         if self.live:
             return []
         after = [(at, event) for at, event in self.kept if not self.rule.inside(event, snapshot.lastUpdateId)]
-        if after:
-            if self.rule.too_old(after[0][1], snapshot.lastUpdateId) or not self.rule.reaches(after[0][1], snapshot.lastUpdateId):
-                return None
+        if after and not self._joins(after[0][1], snapshot.lastUpdateId):
+            return None
         self.live = True
         self.joining = 0 if after else snapshot.lastUpdateId
         self.kept.clear()
@@ -128,6 +129,10 @@ class DepthBook:
         out = self.event(t, Depth(first, last, [], [], pu=previous))
         self.kept.clear()
         return out
+
+    def _joins(self, first: Depth, snapshot: int) -> bool:
+        """Rules 4 and 6 for the first kept event."""
+        return not self.rule.too_old(first, snapshot) and self.rule.reaches(first, snapshot)
 
     def _passed(self, event: Depth) -> bool:
         """Rule 2."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+
 from tape_archive.format.records import (
     BookSnapshot,
     Candle,
@@ -24,7 +25,6 @@ from tape_archive.format.records import (
     Trade,
     Unknown,
 )
-
 from tape_collectors.venues.binance import wire
 from tape_collectors.venues.binance.depth import DepthBook, Rule
 from tape_collectors.venues.binance.symbols import stream_of
@@ -36,8 +36,10 @@ _PER_REQUEST = 100
 _STATISTICS = ("miniTicker", "ticker", "avgPrice", "referencePrice", "contractInfo", "assetIndex", "compositeIndex", "blockTrade")
 _SPARSE = ("forceOrder", "contractInfo", "blockTrade", "referencePrice")
 _NOTICED = frozenset(
-    ("24hrMiniTicker", "24hrTicker", "1hTicker", "4hTicker", "1dTicker", "avgPrice", "referencePrice", "blockTrade", "contractInfo")
-    + ("compositeIndex", "assetIndexUpdate", "continuous_kline", "tradingSession", "trade_all", "indexPriceUpdate", "optionTicker")
+    (
+        *("24hrMiniTicker", "24hrTicker", "1hTicker", "4hTicker", "1dTicker", "avgPrice", "referencePrice", "blockTrade"),
+        *("contractInfo", "compositeIndex", "assetIndexUpdate", "continuous_kline", "tradingSession", "trade_all", "indexPriceUpdate"),
+    )
 )
 Handler = Callable[[int, Stream, bytes], Output]
 
@@ -334,7 +336,9 @@ class BinanceFeed:
             return [Unknown(t, f"binance: snapshot of {symbol}: {str(error)[:100]}")], self._snapshot_wanted(t, book)
         records = book.snapshot(t, snapshot)
         if records is None:
-            return [Notice(t, "stale", f"snapshot {snapshot.lastUpdateId} of {symbol} is older than the stream")], self._snapshot_wanted(t, book)
+            return [Notice(t, "stale", f"snapshot {snapshot.lastUpdateId} of {symbol} is older than the stream")], self._snapshot_wanted(
+                t, book
+            )
         return records, ()
 
     def _snapshot_wanted(self, t: int, book: DepthBook) -> list[Command]:

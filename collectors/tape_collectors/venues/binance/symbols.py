@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 import msgspec
+
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 
 CHANNELS = re.compile(
@@ -28,7 +29,8 @@ def stream_of(name: str) -> tuple[str, str]:
 
 
 def native(name: str) -> str:
-    """A symbol in any common form as Binance writes it: ``eth-usdt-perp``, ``ETH/USDT``, ``ethusdt`` -> ``ETHUSDT``. Raises SettingsError."""
+    """A symbol in any common form as Binance writes it: ``eth-usdt-perp``, ``ETH/USDT``, ``ethusdt`` -> ``ETHUSDT``. Raises
+    SettingsError."""
     text = name.strip().upper().removesuffix("-PERP").removesuffix("-SWAP")
     text = re.sub(r"[-/]", "", text)
     if not text or re.search(r"[\s@!?&#%,]", text):
@@ -40,7 +42,9 @@ def check_channel(channel: str) -> None:
     """Raise SettingsError for a channel that Binance does not have."""
     if not CHANNELS.match(channel):
         near = get_close_matches(channel, _EXAMPLES, n=1, cutoff=0.3)
-        raise SettingsError(f"unknown channel {channel!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" (known: {', '.join(_EXAMPLES)})")
+        raise SettingsError(
+            f"unknown channel {channel!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" (known: {', '.join(_EXAMPLES)})"
+        )
 
 
 class Instrument(msgspec.Struct):

@@ -1,4 +1,5 @@
-"""Binance payloads, as documented in developers.binance.com "WebSocket Streams" and "USDⓈ-M Futures", read 2026-11-20 from the project's sheet.
+"""Binance payloads, as documented in developers.binance.com "WebSocket Streams" and "USDⓈ-M Futures", read 2026-11-20 from the
+project's sheet.
 
 Decimal values stay text. Keys that we do not use are skipped; they are on the tape. ``st`` is 1 for USD-M and 2 for COIN-M on the
 streams that carry both since 2026-06-30. Spot frames of 2021 lack some keys, hence the defaults.
@@ -10,6 +11,7 @@ import re
 from typing import Any
 
 import msgspec
+
 from tape_archive.format.records import Levels
 
 MS = 1_000_000

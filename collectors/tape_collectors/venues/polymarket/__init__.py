@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from tape_archive.format.errors import SettingsError
 
+from tape_archive.format.errors import SettingsError
 from tape_collectors.venues.polymarket.feed import BriefFeed, ClobFeed
 from tape_collectors.venues.polymarket.prices import PolyBoltFeed, RtdsFeed
 from tape_collectors.venues.protocol import Feed, Group, Limits

@@ -7,7 +7,8 @@
    that is older than the last leg at its own price and side was overtaken: neither is applied.
 5. The same event twice (type, asset, hash or levels, timestamp) changes nothing.
 6. After a change of the tick size the old grid's levels may be void: the book is not proven until the next ``book``.
-7. Each leg tells the best prices after it: a book that disagrees for ``DISAGREES`` legs in a row has lost something. It is not proven until the next ``book``.
+7. Each leg tells the best prices after it: a book that disagrees for ``DISAGREES`` legs in a row has lost something. It is not proven
+   until the next ``book``.
 
 Without numbers nobody can prove that no frame was lost inside an epoch. Rule 7 and the comparison with REST find what was.
 """
@@ -15,7 +16,6 @@ Without numbers nobody can prove that no frame was lost inside an epoch. Rule 7 
 from __future__ import annotations
 
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Notice, Record
-
 from tape_collectors.market.book import Book
 from tape_collectors.venues.polymarket.wire import Event, Leg, levels, milliseconds, price
 

@@ -1,7 +1,9 @@
 """One connection of the CLOB market channel.
 
-Each window is subscribed by a frame of its own, so that the first array holds one window's books. PING every 10 s; PONG proves the link, not the
-data: a ``book`` must come for every asset, else the asset is subscribed again (above some 500 assets the venue sends none, and says nothing).
+Each window is subscribed by a frame of its own, so that the first array holds one window's books. PING every 10 s; PONG proves the
+link, not the
+data: a ``book`` must come for every asset, else the asset is subscribed again (above some 500 assets the venue sends none, and says
+nothing).
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from tape_archive.format.records import BookLost, BookSnapshot, Lifecycle, Notice, Quote, Record, TickSize, Trade, Unknown
 
+from tape_archive.format.records import BookLost, BookSnapshot, Lifecycle, Notice, Quote, Record, TickSize, Trade, Unknown
 from tape_collectors.venues.polymarket import wire
 from tape_collectors.venues.polymarket.depth import AssetBook
 from tape_collectors.venues.protocol import NOTHING, Command, Mark, Output, Send, Stream
@@ -201,7 +203,8 @@ _brief = msgspec.json.Decoder(_BriefRecord).decode
 
 
 class BriefFeed(ClobFeed):
-    """Imported records of the recorder that Tapeline replaces: both tokens' REST books, once a second; ``timestamp`` is its own clock, in ms."""
+    """Imported records of the recorder that Tapeline replaces: both tokens' REST books, once a second; ``timestamp`` is its own clock,
+    in ms."""
 
     def receive(self, t: int, data: bytes) -> Output:
         """One record: a snapshot for each token that has a book."""
@@ -214,6 +217,6 @@ class BriefFeed(ClobFeed):
             if token.orderbook is not None:
                 stream = self._stream(token.token_id)
                 stream.frames, stream.last_t, stream.first_t = stream.frames + 1, t, stream.first_t or t
-                sides = [[(wire.price(str(p)), str(s)) for p, s in side] for side in (token.orderbook.bids, token.orderbook.asks)]
-                out.append(BookSnapshot(t, 0, token.token_id, "book", 0, *sides, "rest"))
+                bids, asks = ([(wire.price(str(p)), str(s)) for p, s in side] for side in (token.orderbook.bids, token.orderbook.asks))
+                out.append(BookSnapshot(t, 0, token.token_id, "book", 0, bids, asks, "rest"))
         return out, ()

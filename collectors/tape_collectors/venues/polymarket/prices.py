@@ -1,7 +1,9 @@
 """The reference price of the settlement source: PolyBolt with credentials, else RTDS (deprecated), else none.
 
-RTDS (sheet 4.1): one topic a subscribe frame, filters as text without blanks; text PING every 5 s, which is not answered; the frame is sent again
-every 10 minutes, since such sockets fall silent. PolyBolt (sheet 4.2): auth, then subscribe; ``seq`` counts for each connection and channel.
+RTDS (sheet 4.1): one topic a subscribe frame, filters as text without blanks; text PING every 5 s, which is not answered; the frame is
+sent again
+every 10 minutes, since such sockets fall silent. PolyBolt (sheet 4.2): auth, then subscribe; ``seq`` counts for each connection and
+channel.
 One value a second; a second that never came is a gap.
 """
 
@@ -12,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from tape_archive.format.records import Gap, Notice, Record, ReferencePrice, Unknown
 
+from tape_archive.format.records import Gap, Notice, Record, ReferencePrice, Unknown
 from tape_collectors.venues.protocol import NOTHING, Command, Mark, Output, Reconnect, Send, Stream
 
 SECOND = 1_000_000_000
@@ -192,7 +194,8 @@ class RtdsFeed(_Series):
 
 
 class PolyBoltFeed(_Series):
-    """``want`` takes ``<channel>/<symbol>``, e.g. ``price.crypto.twap/btcusd``. The credentials stay in here: no mark, no record, no repr has them."""
+    """``want`` takes ``<channel>/<symbol>``, e.g. ``price.crypto.twap/btcusd``. The credentials stay in here: no mark, no record, no
+    repr has them."""
 
     source = "polybolt"
 
@@ -223,7 +226,9 @@ class PolyBoltFeed(_Series):
         for name in names:
             channel, _, symbol = name.partition("/")
             spot = {"provider": "chainlink"}
-            items.append({"channel": channel, "filter": {"symbol": symbol, **({"window_seconds": 60} if channel.endswith("twap") else spot)}})
+            items.append(
+                {"channel": channel, "filter": {"symbol": symbol, **({"window_seconds": 60} if channel.endswith("twap") else spot)}}
+            )
         body = {"op": "subscribe", "rid": "s1", "subscriptions": items}
         return [Send(msgspec.json.encode(body).decode())] if items else []
 

@@ -60,7 +60,8 @@ class Union:
     """Frames of redundant sockets: the n-th time that one socket brings some bytes is the n-th time that another does.
 
     So each frame is filed as often as the socket that saw it most often did, and a frame that one socket lost is filed from the other.
-    A first ``book`` after a reconnect is not mistaken for an old one: an epoch counts from nothing, and what is older than two minutes is forgotten.
+    A first ``book`` after a reconnect is not mistaken for an old one: an epoch counts from nothing, and what is older than two minutes
+    is forgotten.
     """
 
     def __init__(self, remembered_ns: int = _REMEMBERED) -> None:

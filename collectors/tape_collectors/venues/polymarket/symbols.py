@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from zoneinfo import ZoneInfo
 
 import msgspec
+
 from tape_archive.format.errors import SettingsError
 
 SECOND = 1_000_000_000

@@ -1,6 +1,7 @@
 """The life of windows: found ahead, subscribed before they open, their strike and result asked for until known. Pure.
 
-Times (sheet sections 1.2 and 5): a market exists about a day before it opens; ``priceToBeat`` appears about a minute after the open; results come 15 s to
+Times (sheet sections 1.2 and 5): a market exists about a day before it opens; ``priceToBeat`` appears about a minute after the open;
+results come 15 s to
 some minutes after the end. A window is done when it is resolved, or ``linger_s`` after its end.
 """
 
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
-from tape_archive.format.records import Lifecycle, Notice, Record, ReferencePrice, Unknown
 
+from tape_archive.format.records import Lifecycle, Notice, Record, ReferencePrice, Unknown
 from tape_collectors.venues.polymarket import wire
 from tape_collectors.venues.polymarket.symbols import Window, following, length
 from tape_collectors.venues.protocol import Command, Fetch, Mark
@@ -43,6 +44,7 @@ class Life(msgspec.Struct):
     checked: bool = False
     resolved_t: int = 0
     confirmed: bool = False
+    told: bool = False
 
 
 class Windows:
@@ -86,6 +88,8 @@ class Windows:
     def file(self, life: Life) -> None:
         """Its file was opened: ask Gamma and the CLOB once more, so that their answers are in it."""
         life.filed, life.due = True, 0.0
+        # What was learned before the file was there is asked again, and then stands in it.
+        life.strike.clear()
 
     def owner(self, request: str) -> str:
         """The slug that a request of ours is about; "" if none."""
@@ -219,7 +223,8 @@ class Windows:
             return out
         if isinstance(record, Lifecycle) and record.status == "resolved" and record.detail:
             for slug, life in self.lives.items():
-                if life.facts and life.facts.condition == record.symbol:
+                if life.facts and life.facts.condition == record.symbol and not life.told:
+                    life.told = True
                     return [Mark("result", {"outcome": record.detail, "source": "market_resolved", "ts": record.ts}, slug)]
         return []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from tape_archive.format.records import Levels
 
 MS = 1_000_000

@@ -1,0 +1,44 @@
+# Each target makes its own virtual environment where there is none.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_SECONDS ?= 60
+RECORD_ROOT ?= data
+
+.PHONY: demo record test lint bench campaign clean
+
+$(VENV)/.installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "no virtual environment: install Python 3.11 or newer with its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed ## a minute of everything, without a network
+	$(BIN)/tape demo --seconds $(DEMO_SECONDS)
+
+record: $(VENV)/.installed ## the same against the live venues, until Ctrl-C
+	@echo "Recording to $(RECORD_ROOT) until Ctrl-C."
+	@$(BIN)/poly-record --root $(RECORD_ROOT) & poly=$$!; \
+	  trap 'kill $$poly 2>/dev/null; wait $$poly' EXIT INT TERM; \
+	  $(BIN)/cex-record --root $(RECORD_ROOT)
+
+test: $(VENV)/.installed ## what CI runs
+	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## frames a second beside the floor and beside cryptofeed, in one run
+	$(BIN)/python -m benchmarks
+
+campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
+	$(BIN)/python -m pytest -q -m long
+
+clean:
+	rm -rf $(VENV) .venv-* demo

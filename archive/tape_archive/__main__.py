@@ -1,0 +1,5 @@
+"""``python -m tape_archive`` is ``tape``."""
+
+from tape_archive.cli import main
+
+main()
