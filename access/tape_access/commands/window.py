@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 import msgspec
-from tape_archive.human import moment, size
 
 from tape_access.accessor import DataAccessor
+from tape_archive.human import moment, size
 
 
 class Summary(msgspec.Struct):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from tape_archive.format.errors import LocalError, TapeError
 from tape_archive.format.layout import segments, windows
 from tape_archive.format.lines import parse
