@@ -314,6 +314,9 @@ class BinanceFeed:
 
     def _statistic(self, t: int, stream: Stream, payload: bytes) -> Output:
         base = stream.channel.partition("@")[0].partition("_")[0]
+        if base.isupper():
+            # TRADE_ALL, TICKER_ALL: the options API of 2021, another product.
+            return [Notice(t, "foreign", stream.name)], ()
         if base in _STATISTICS or wire.event(payload).e in _NOTICED:
             return [Notice(t, "statistic", stream.name)], ()
         return [Unknown(t, f"binance: stream {stream.name!r} has no decoder")], ()
@@ -345,7 +348,7 @@ class BinanceFeed:
         if book.asked_t or not self._books:
             return []
         book.asked_t = t
-        delay = min(8.0, 0.25 * 2**book.attempts) if book.attempts else 0.0
+        delay = min(8.0, 0.25 * 2 ** min(book.attempts, 6)) if book.attempts else 0.0
         book.attempts += 1
         return [Fetch(f"GET {self._path}?symbol={book.symbol}&limit={self._limit}", weight=self._weight, delay_s=delay)]
 
