@@ -335,7 +335,7 @@ class BinanceFeed:
         book.asked_t = 0
         try:
             snapshot = wire.snapshot(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return [Unknown(t, f"binance: snapshot of {symbol}: {str(error)[:100]}")], self._snapshot_wanted(t, book)
         records = book.snapshot(t, snapshot)
         if records is None:

@@ -109,7 +109,7 @@ class ClobFeed:
         kind = event.event_type
         if kind == "book" or (not kind and event.bids):
             return self._heard(t, event.asset_id).snapshot(t, event)
-        if kind == "price_change":
+        if kind == "price_change" or (not kind and event.price_changes):
             return self._changes(t, ts, event)
         if kind == "last_trade_price":
             self._heard(t, event.asset_id)
@@ -210,7 +210,7 @@ class BriefFeed(ClobFeed):
         """One record: a snapshot for each token that has a book."""
         try:
             record = _brief(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return [Unknown(t, f"brief: {str(error)[:120]}")], ()
         out: list[Record] = []
         for token in record.tokens:

@@ -43,7 +43,7 @@ class Router:
             return [(found.pop(), None, data)]
         try:
             parts = wire.raw_list(data)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return [("", None, data)]
         out: list[tuple[str, int | None, bytes]] = [("", None, data)]
         for number, part in enumerate(parts):

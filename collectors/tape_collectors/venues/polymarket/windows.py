@@ -152,7 +152,7 @@ class Windows:
             if "/clob-markets/" in request:
                 return [], self._crosscheck(life, data)
             event = wire.gamma_event(data)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return [Unknown(t, f"gamma: {str(error)[:120]}")], []
         market = next((one for one in event.markets if one.slug in ("", life.window.slug)), None)
         if market is None:
@@ -177,8 +177,8 @@ class Windows:
 
     def _crosscheck(self, life: Life, data: bytes) -> list[Command]:
         assert life.facts is not None
-        rows = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
-        pairs = [(str(row.get("t")), str(row.get("o"))) for row in msgspec.json.decode(rows.get("t", b"[]"), type=list[dict[str, object]])]
+        rows = wire.clob_market(data).t
+        pairs = [(str(row.get("t")), str(row.get("o"))) for row in rows]
         if not pairs or sorted(pairs) == sorted(zip(life.facts.tokens, life.facts.outcomes, strict=True)):
             return []
         return [Mark("diff", {"source": "clob-markets", "why": "tokens and outcomes differ from Gamma's"}, life.window.slug)]

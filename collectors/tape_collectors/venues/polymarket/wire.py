@@ -107,6 +107,13 @@ class GammaEvent(msgspec.Struct, gc=False):
     eventMetadata: Metadata | None = None
 
 
+class ClobMarket(msgspec.Struct, gc=False):
+    """``/clob-markets/{condition}``: ``t`` pairs tokens with outcomes."""
+
+    t: list[dict[str, Any]] = []
+
+
+clob_market = msgspec.json.Decoder(ClobMarket).decode
 events = msgspec.json.Decoder(list[Event]).decode
 event = msgspec.json.Decoder(Event).decode
 gamma_event = msgspec.json.Decoder(GammaEvent).decode

@@ -57,7 +57,9 @@ def test_mutated_frames_never_raise_and_the_feed_goes_on(venue: object) -> None:
             path = venue.snapshot[0]  # type: ignore[attr-defined]
             feed.fetched(number + 1, f"GET {path}?symbol=BTCUSDT&limit=5", frame)
     assert unknown > FUZZ // 10
-    records, _ = feed.receive(FUZZ + 2, b'{"stream":"abcusdt@trade","data":{"e":"trade","E":5,"s":"ABCUSDT","t":7,"p":"1.5","q":"2","T":4,"m":true}}')
+    records, _ = feed.receive(
+        FUZZ + 2, b'{"stream":"abcusdt@trade","data":{"e":"trade","E":5,"s":"ABCUSDT","t":7,"p":"1.5","q":"2","T":4,"m":true}}'
+    )
     assert records == (Trade(FUZZ + 2, 4_000_000, "ABCUSDT", "trade", "7", "1.5", "2", "sell"),)
 
 
@@ -114,7 +116,9 @@ def test_trade_ids_tell_holes_and_doubles() -> None:
 
 def test_the_key_order_of_the_venue_does_not_matter() -> None:
     feed = USDM.feed("public")
-    swapped = b'{ "data": {"s":"BTCUSDT","A":"4","a":"3","B":"2","b":"1","u":7,"e":"bookTicker","T":9,"st":1}, "stream": "btcusdt@bookTicker"}'
+    swapped = (
+        b'{ "data": {"s":"BTCUSDT","A":"4","a":"3","B":"2","b":"1","u":7,"e":"bookTicker","T":9,"st":1}, "stream": "btcusdt@bookTicker"}'
+    )
     (quote,) = only(feed.receive(1, swapped))
     assert isinstance(quote, Quote) and (quote.bid, quote.ask_size, quote.ts) == ("1", "4", 9_000_000)
 
@@ -147,7 +151,9 @@ def test_an_unknown_channel_names_the_nearest(channel: str, hint: str) -> None:
 
 def test_a_checkpoint_goes_on_where_it_was_taken() -> None:
     first, second = SPOT.feed("spot"), SPOT.feed("spot")
-    depth = b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[["1","%d"]],"a":[["3","4"]]}}'
+    depth = (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"b":[["1","%d"]],"a":[["3","4"]]}}'
+    )
     first.receive(1, depth % (1, 5, 1))
     first.fetched(2, "GET /api/v3/depth?symbol=BTCUSDT&limit=5000", b'{"lastUpdateId":5,"bids":[["1","1"]],"asks":[["3","4"]]}')
     (state,) = first.checkpoint()
