@@ -106,10 +106,11 @@ class ClobFeed:
 
     def _event(self, t: int, event: wire.Event) -> list[Record]:
         ts = wire.milliseconds(event.timestamp)
-        kind = event.event_type
-        if kind == "book" or (not kind and event.bids):
+        # Frames of other readers' archives may lack the type; their shape tells it.
+        kind = event.event_type or _shape(event)
+        if kind == "book":
             return self._heard(t, event.asset_id).snapshot(t, event)
-        if kind == "price_change" or (not kind and event.price_changes):
+        if kind == "price_change":
             return self._changes(t, ts, event)
         if kind == "last_trade_price":
             self._heard(t, event.asset_id)
@@ -174,6 +175,16 @@ class ClobFeed:
     def checkpoint(self) -> Sequence[Mapping[str, object]]:
         """None: see ``restore``."""
         return ()
+
+
+def _shape(event: wire.Event) -> str:
+    if event.bids or event.asks:
+        return "book"
+    if event.price_changes or event.changes:
+        return "price_change"
+    if event.new_tick_size:
+        return "tick_size_change"
+    return "last_trade_price" if event.price and event.size and event.asset_id else ""
 
 
 def _operation(name: str, tokens: Sequence[str]) -> Send:
