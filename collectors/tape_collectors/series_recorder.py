@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tape_archive.format import cursor
-from tape_archive.format.errors import SettingsError, VenueProtocolError
+from tape_archive.format.errors import SettingsError, TapeError, VenueProtocolError
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors import derive
@@ -98,8 +99,9 @@ class _CexRecorder:
                 if self.series.held:
                     await asyncio.to_thread(self._finish_tail, process.earlier)
                     self.series.release()
-                self._commit(process)
-                self.series.file.close()
+                with contextlib.suppress(*(() if process.supervisor.error is None else (TapeError,))):
+                    self._commit(process)
+                    self.series.file.close()
 
     def _commit(self, process: Process) -> None:
         assert self.series is not None

@@ -28,6 +28,10 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     fsync_s: float = 1.0
     #: leave with exit code 13 if nothing at all moves for so long; 0: never
     stall_s: float = 600.0
+    #: a stream that should speak is asked for again if its first frame does not come for so long
+    first_frame_s: float = 10.0
+    #: no stream is called silent sooner, whatever its history
+    silence_s: float = 10.0
     #: /metrics and /health; 0: any free port, -1: none
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from tape_archive.format.atomic import make_folder, sweep, write_atomic
 from tape_archive.format.clock import TapeClock
-from tape_archive.format.errors import SettingsError
+from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.tape import Tape, register
 from tape_collectors.runtime.fetch import Fetcher
@@ -69,6 +70,7 @@ class Process:
         self.earlier = max((tape.last_t() for tape in tapes), default=0)
         self.recorder = Recorder(TapeClock(after=self.earlier), consumer)
         self.supervisor = Supervisor(stall_s=settings.stall_s, run_s=settings.run_s)
+        self.recorder.on_error = self.supervisor.fail
         self.pools: list[Pool] = []
         self.fetchers: dict[str, Fetcher] = {}
         self.tls = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else ssl.create_default_context()
@@ -82,7 +84,17 @@ class Process:
 
     def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher) -> Pool:
         """A pool whose commands reach it, run by the supervisor."""
-        pool = Pool(group, intake, fetcher, sockets=self.settings.sockets, tls=self.tls, epoch=_epochs(intake))
+        settings = self.settings
+        pool = Pool(
+            group,
+            intake,
+            fetcher,
+            sockets=settings.sockets,
+            tls=self.tls,
+            epoch=_epochs(intake),
+            first_s=settings.first_frame_s,
+            least_s=settings.silence_s,
+        )
         intake.act = _either(intake.act, pool)
         self.pools.append(pool)
         self.supervisor.add(f"pool {group.name}", pool.run)
@@ -109,9 +121,11 @@ class Process:
                 pool.stop()
             await asyncio.sleep(0)
             await supervisor.end()
-            recorder.close()
-            await self._register()
-            self._status()
+            with contextlib.suppress(*(() if supervisor.error is None else (TapeError,))):
+                # After a full disk none of this can be written either; what was written before is whole.
+                recorder.close()
+                await self._register()
+                self._status()
             if runner is not None:
                 await runner.cleanup()
 

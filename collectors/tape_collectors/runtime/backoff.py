@@ -33,7 +33,9 @@ def worth_retry(error: BaseException) -> float | None:
     if isinstance(error, TapeError):
         return 0.0 if error.retry else None
     if isinstance(error, picows.WSInvalidStatusError):
-        return 30.0
+        # 403, 418, 429: a ban that grows if it is not obeyed. Anything else (503 in maintenance) may end at any moment.
+        status = getattr(error.response, "status", 0)
+        return 30.0 if int(status) in (403, 418, 429) else 0.0
     if isinstance(error, (OSError, TimeoutError, picows.WSError, aiohttp.ClientError)):
         return 0.0
     return None

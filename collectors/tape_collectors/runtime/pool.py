@@ -41,6 +41,7 @@ class Pool:
         tls: ssl.SSLContext | None = None,
         chance: random.Random | None = None,
         first_s: float = 10.0,
+        least_s: float = 10.0,
         cap_s: float = 60.0,
         epoch: int = 0,
     ) -> None:
@@ -55,6 +56,7 @@ class Pool:
         self._tls = tls if group.url.startswith("wss:") else None
         self._chance = chance or random.Random()
         self._first_s = first_s
+        self._least_s = least_s
         self._cap_s = cap_s
         self._epoch = epoch
         self._dialing = asyncio.Lock()
@@ -171,7 +173,7 @@ class Pool:
         s = connection.s
         self.open[s] = connection
         self._replace[s] = asyncio.Event()
-        self._dogs[s] = Watchdog(first_s=self._first_s)
+        self._dogs[s] = Watchdog(first_s=self._first_s, least_s=self._least_s)
         self._intake.commands(s, self._intake.opened(s, self.group))
         log.info("connected", extra={"s": s, "url": self.group.url})
         task = asyncio.create_task(self._ended(connection), name=f"end of {s}")

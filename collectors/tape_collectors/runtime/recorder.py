@@ -13,11 +13,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tape_archive.format.clock import TapeClock
+from tape_archive.format.errors import TapeError
 from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Record, Unknown
 from tape_archive.format.rotation import next_hour
@@ -100,6 +101,7 @@ class Recorder:
         self._behind: Iterator[Entry] | None = None
         self._scheduled = False
         self._decoding = False
+        self.on_error: Callable[[TapeError], None] = _raise
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -145,6 +147,14 @@ class Recorder:
         return t
 
     def flush(self) -> None:
+        """``work``, for the loop: an error of ours (a full disk) is given to ``on_error``, once, and ends the process."""
+        try:
+            self.work()
+        except TapeError as error:
+            self._scheduled = True
+            self.on_error(error)
+
+    def work(self) -> None:
         """Append what this wake-up brought, one ``write`` a tape; then decode for one time slice."""
         self._scheduled = False
         batch, self._batch = self._batch, []
@@ -281,6 +291,10 @@ class Recorder:
             self.gaps[key] = self.gaps.get(key, 0) + 1
         elif isinstance(record, Unknown):
             self.unknown += 1
+
+
+def _raise(error: TapeError) -> None:
+    raise error
 
 
 def _line(t: int, s: str, data: bytes, what: Any) -> bytes:

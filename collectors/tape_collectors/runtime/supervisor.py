@@ -28,7 +28,7 @@ class Supervisor:
         self.restarts: dict[str, int] = {}
         self.stop = asyncio.Event()
         self._code = 0
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def add(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
@@ -62,6 +62,11 @@ class Supervisor:
 
         self.add("stall watch", part)
 
+    def fail(self, error: BaseException) -> None:
+        """End the process with this error."""
+        self.error = self.error or error
+        self.stop.set()
+
     async def run(self) -> int:
         """Until a signal, the end of ``run_s``, or a fatal error (raised). Gives the exit code."""
         loop = asyncio.get_running_loop()
@@ -74,8 +79,8 @@ class Supervisor:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self._code
 
     async def end(self) -> None:
@@ -102,8 +107,7 @@ class Supervisor:
             except BaseException as error:
                 fatal = _fatal(error)
                 if fatal is not None:
-                    self._error = fatal
-                    self.stop.set()
+                    self.fail(fatal)
                     return
                 log.error("part failed", extra={"part": name, "why": repr(error)[:300]}, exc_info=not isinstance(error, TapeError))
             self.restarts[name] = self.restarts.get(name, 0) + 1

@@ -46,6 +46,8 @@ class Simulator:
         self._step_s = step_s
         self._begun = time.monotonic()
         self._task: asyncio.Task[None] | None = None
+        #: the market stands still; streams still send what is due
+        self.paused = False
         prices = {symbol: PRICES.get(symbol, 10.0) for symbol in symbols}
         for venue in venues:
             if venue == "polymarket":
@@ -93,7 +95,8 @@ class Simulator:
                 if any(player.venue == name for player in self.players):
                     continue
                 if isinstance(server, Binance):
-                    server.step(ms, self.markets[name].step(ms))
+                    market = self.markets[name]
+                    server.step(ms, {symbol: ([], []) for symbol in market.instruments} if self.paused else market.step(ms))
                 else:
                     server.step(ms)  # type: ignore[attr-defined]
             due += self._step_s

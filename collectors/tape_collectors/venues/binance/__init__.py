@@ -35,6 +35,10 @@ class Binance(msgspec.Struct, frozen=True):
     paths: Mapping[str, str]
     streams: int
     sends_per_s: float
+    #: the venue cuts a connection after 24 h
+    lifetime_s: float = 86_400.0
+    #: it pings every 20 s (spot) or 3 min (futures); with books and quotes subscribed, a minute without any frame is a dead link
+    silence_s: float = 60.0
 
     def root_of(self, channel: str) -> str:
         """The group that carries a channel: on the futures a wrong root is acked and silent (sheet 3.1)."""
@@ -57,7 +61,7 @@ class Binance(msgspec.Struct, frozen=True):
             for part, at in enumerate(range(0, len(wanted), self.streams)):
                 name = f"{root}.{part + 1}" if part else root
                 some = tuple(wanted[at : at + self.streams])
-                out.append(Group(name, url, some, lifetime_s=86_400, sends_per_s=self.sends_per_s))
+                out.append(Group(name, url, some, self.lifetime_s, self.sends_per_s, self.silence_s))
         return out
 
     def native(self, symbol: str) -> str:

@@ -1,0 +1,197 @@
+"""Whatever the venue does: recording goes on, what was received is on the tape, and at the end the book is the venue's."""
+
+from __future__ import annotations
+
+import asyncio
+import filecmp
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tape_access import book, coverage
+from tape_archive.format.lines import Line
+from tape_collectors import derive
+from tape_collectors.series_recorder import record
+from tape_collectors.settings import CexSettings
+from tape_collectors.simulator.faults import Fault
+from tape_collectors.simulator.world import Simulator
+from tape_collectors.venues import binance
+from tests.support.recording import rows, tape
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+class Run:
+    """cex-record against the simulator, in this process."""
+
+    def __init__(self, root: Path, venue: str, **settings: object) -> None:
+        self.root = root
+        self.venue = venue
+        self.simulator = Simulator([venue], symbols=SYMBOLS, seed=5)
+        self.settings = {"first_frame_s": 1.5, "silence_s": 1.5, **settings}
+        self.code = -1
+
+    async def __aenter__(self) -> Run:
+        await self.simulator.__aenter__()
+        settings = CexSettings(
+            root=str(self.root),
+            venues=(self.venue,),
+            symbols=SYMBOLS,
+            hz=5,
+            split_hours=0,
+            metrics_port=-1,
+            endpoints=self.simulator.endpoints,
+            **self.settings,  # type: ignore[arg-type]
+        )
+        self.task = asyncio.create_task(record(settings))
+        await self.until(lambda: len(rows(self.root / "logs" / "cex.csv")) > 0 and not rows(self.root / "logs" / "cex.csv")[-1]["err"])
+        return self
+
+    async def until(self, true: object, seconds: float = 20.0) -> None:
+        """Wait for something to be so (not for time to pass)."""
+        for _ in range(int(seconds / 0.05)):
+            assert not self.task.done(), self.task
+            try:
+                if true():  # type: ignore[operator]
+                    return
+            except (FileNotFoundError, IndexError):
+                pass
+            await asyncio.sleep(0.05)
+        raise AssertionError("it did not come to be so in time")
+
+    async def proven_again(self) -> None:
+        """New rows without an error for both markets."""
+        before = len(rows(self.root / "logs" / "cex.csv"))
+
+        def good() -> bool:
+            new = rows(self.root / "logs" / "cex.csv")[before:]
+            return len(new) >= 6 and not any(row["err"] for row in new[-2:])
+
+        await self.until(good)
+
+    async def __aexit__(self, *error: object) -> None:
+        self.simulator.paused = True
+        await asyncio.sleep(0.6)
+        os.kill(os.getpid(), signal.SIGTERM)
+        self.code = await asyncio.wait_for(self.task, 10)
+        await self.simulator.__aexit__(None, None, None)
+
+    def check(self) -> tuple[list[Line], Counter[str]]:
+        """What always holds."""
+        assert self.code == 0
+        for symbol in SYMBOLS:
+            view = book.at(self.root, self.venue, symbol, depth=30)
+            one = self.simulator.markets[self.venue].instruments[symbol]
+            assert view.proven
+            assert [(float(p), float(s)) for p, s in view.bids] == [
+                (float(one.price_text(p)), float(one.size_text(one.bids[p]))) for p in sorted(one.bids, reverse=True)[:30]
+            ]
+        derive.write(self.root, self.root / "again")
+        assert filecmp.cmp(self.root / "logs" / "cex.csv", self.root / "again" / "logs" / "cex.csv", shallow=False)
+        lines = tape(self.root)
+        return lines, Counter(str(line.mark) for line in lines if line.mark)
+
+
+def gaps(run: Run, channel: str) -> int:
+    return sum(len(row.gaps) for row in coverage.of_root(run.root) if row.channel.startswith(channel))
+
+
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm"])
+async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue) as run:
+        for kind in ("drop", "duplicate", "reorder"):
+            with run.simulator.faults.on(kind, venue=venue, p=0.1) as fault:
+                await run.until(lambda fault=fault: fault.count > 25)
+        await run.proven_again()
+    _, marks = run.check()
+    assert marks["gap"] > 0 and gaps(run, "depth") > 0
+
+
+async def test_garbage_and_cut_frames_are_on_the_tape_and_said(tmp_path: Path) -> None:
+    async with Run(tmp_path, "binance_spot") as run:
+        for kind in ("garbage", "truncate"):
+            with run.simulator.faults.on(kind, p=0.2) as fault:
+                await run.until(lambda fault=fault: fault.count > 15)
+        await run.proven_again()
+    lines, marks = run.check()
+    assert marks["unknown"] > 5
+    assert any(line.data and not line.data.endswith(b"}") for line in lines if line.mark is None), "cut frames are on the tape as they came"
+
+
+async def test_a_cut_a_close_and_refused_sockets(tmp_path: Path) -> None:
+    async with Run(tmp_path, "binance_usdm") as run:
+        for fault in (Fault("disconnect"), Fault("close", code=1013), Fault("close", code=1001)):
+            run.simulator.once(fault)
+            await run.proven_again()
+        with run.simulator.faults.on("refuse") as refused:
+            run.simulator.once(Fault("disconnect"))
+            await run.until(lambda: refused.count >= 3)
+        await run.proven_again()
+    lines, marks = run.check()
+    reasons = {str(line.fields.get("why")) for line in lines if line.mark == "close"}
+    assert marks["close"] >= 8 and any("1013" in why for why in reasons) and "connection lost" in reasons
+    assert gaps(run, "bookTicker") >= 2
+
+
+async def test_a_silent_stream_is_asked_for_again_and_no_other(tmp_path: Path) -> None:
+    async with Run(tmp_path, "binance_spot") as run:
+        await run.until(lambda: sum(run.simulator.servers["binance_spot"].sent.values()) > 300)
+        with run.simulator.faults.on("silence", stream="btcusdt@bookTicker") as fault:
+            await run.until(lambda: any(line.mark == "silent" for line in tape(run.root)), 25)
+            assert fault.count > 10
+        await run.proven_again()
+    lines, marks = run.check()
+    assert {(line.fields["symbol"], line.fields["channel"]) for line in lines if line.mark == "silent"} == {("BTCUSDT", "bookTicker")}
+    assert marks["open"] == marks["close"] == 1, "the connection stayed"
+
+
+async def test_a_stream_on_the_wrong_root_is_acked_silent_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binance.Binance, "root_of", lambda self, channel: "public")
+    async with Run(tmp_path, "binance_usdm", channels=("depth@100ms", "aggTrade")) as run:
+        await run.until(lambda: sum(line.mark == "silent" for line in tape(run.root)) >= 2)
+    lines, _ = run.check()
+    assert {line.fields["channel"] for line in lines if line.mark == "silent"} == {"aggTrade"}
+    assert all(line.fields["first"] for line in lines if line.mark == "silent")
+    assert any(gap.why == "no frame ever came" for row in coverage.of_root(run.root) if row.channel == "aggTrade" for gap in row.gaps)
+
+
+async def test_a_half_open_socket_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binance, "SPOT", msgspec.structs.replace(binance.SPOT, silence_s=2.0))
+    async with Run(tmp_path, "binance_spot", silence_s=60.0) as run:
+        with run.simulator.faults.on("half_open") as fault:
+            await run.until(lambda: fault.count > 5)
+            for client in run.simulator.servers["binance_spot"].clients:
+                client.socket.transport.pause_reading()
+            await run.until(lambda: any(line.mark == "close" for line in tape(run.root)), 25)
+        await run.proven_again()
+    run.check()
+
+
+@pytest.mark.parametrize("why", ["lifetime", "shutdown"])
+async def test_a_planned_replacement_loses_and_doubles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    if why == "lifetime":
+        monkeypatch.setattr(binance, "SPOT", msgspec.structs.replace(binance.SPOT, lifetime_s=3.0))
+    async with Run(tmp_path, "binance_spot") as run:
+        if why == "shutdown":
+            run.simulator.once(Fault("shutdown"))
+        await run.until(lambda: sum(line.mark == "close" for line in tape(run.root)) >= (2 if why == "lifetime" else 1), 30)
+        await run.proven_again()
+    lines, marks = run.check()
+    assert "replaced" in {line.fields.get("why") for line in lines if line.mark == "close"}
+    assert all(row.complete for row in coverage.of_root(run.root)), "no stream has a gap"
+    assert not [row for row in rows(run.root / "logs" / "cex.csv") if row["err"]][5:], "the series was never without a proven book"
+
+
+async def test_rest_that_refuses_is_obeyed_and_a_stale_book_is_not_believed(tmp_path: Path) -> None:
+    async with Run(tmp_path, "binance_spot") as run:
+        for kind in ("rest_429", "rest_html", "stale_snapshot", "rest_down"):
+            p = {"rest_429": 0.5, "rest_html": 0.0}.get(kind, 0.6)
+            with run.simulator.faults.on(kind, p=p, delay_s=0.5):
+                run.simulator.once(Fault("disconnect"))
+                await run.proven_again()
+    lines, _ = run.check()
+    assert any(line.request and line.status == 200 for line in lines)
