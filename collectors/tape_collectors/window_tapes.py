@@ -12,7 +12,7 @@ from tape_archive.format.lines import frame_line, mark_line, part_line, reply_li
 from tape_archive.format.records import Lifecycle, ReferencePrice
 from tape_archive.format.tape import FileTape
 from tape_collectors.runtime.catchup import Reply
-from tape_collectors.runtime.recorder import FILED, Recorder
+from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.venues.polymarket.route import Router, Union
 from tape_collectors.venues.polymarket.windows import Life, Windows
@@ -32,6 +32,8 @@ class WindowTape:
         self.life = life
         self.tape = FileTape(folder / f"{element(life.window.slug)}.jsonl")
         self.frames = 0
+        self.waiting: list[bytes] = []
+        self.first_t = self.last_t = 0
 
     def append(self, lines: list[bytes], first: int, t: int) -> None:
         """Whole lines, by one write."""
@@ -124,7 +126,7 @@ class ClobIntake(TapeIntake):
         recorder.frames += 1
         t = recorder.stamp()
         if self.union.seen(s, t, data):
-            recorder.add((self, t, s, data, FILED))
+            recorder.add((self, t, s, data, None))
             return
         targets = self.shelf.router.route(data)
         own = False
@@ -135,7 +137,9 @@ class ClobIntake(TapeIntake):
                 continue
             window.frames += 1
             recorder.file(window, t, frame_line(t, s, piece) if part is None else part_line(t, s, part, piece))
-        recorder.add((self, t, s, data, None if own else FILED))
+        if own:
+            recorder.file(self, t, frame_line(t, s, data))
+        recorder.add((self, t, s, data, None))
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """File a reply with its window, if that is open."""
@@ -192,12 +196,12 @@ class PriceIntake(TapeIntake):
         """One frame."""
         self.recorder.frames += 1
         t = self.recorder.stamp()
+        line = frame_line(t, s, data)
+        self.recorder.file(self, t, line)
         self.recorder.add((self, t, s, data, None))
-        line = b""
         for window in self.shelf.open.values():
             span = window.life.window
             if span.start - _AROUND_S <= t / SECOND <= span.end + _AROUND_S and _about(data, span.coin):
-                line = line or frame_line(t, s, data)
                 self.recorder.file(window, t, line)
 
     def take(self, t: int, s: str, output: Output) -> None:

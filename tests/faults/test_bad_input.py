@@ -179,7 +179,7 @@ def test_a_torn_tail_is_mended_and_gone_on_with(tmp_path: Path, venues: dict[str
     (path,) = (tmp_path / "raw").rglob("*.zst")
     os.truncate(path, path.stat().st_size - 3)
     before = list(read_lines(path))
-    code, said = run(TAPE, "verify", "--root", str(tmp_path))
+    code, _ = run(TAPE, "verify", "--root", str(tmp_path))
     assert code == 3
     assert finish(start(tmp_path, venues))[0] == 0
     after = list(read_lines(path, sealed=True))

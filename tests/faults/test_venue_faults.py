@@ -180,7 +180,7 @@ async def test_a_planned_replacement_loses_and_doubles_nothing(tmp_path: Path, m
             run.simulator.once(Fault("shutdown"))
         await run.until(lambda: sum(line.mark == "close" for line in tape(run.root)) >= (2 if why == "lifetime" else 1), 30)
         await run.proven_again()
-    lines, marks = run.check()
+    lines, _ = run.check()
     assert "replaced" in {line.fields.get("why") for line in lines if line.mark == "close"}
     assert all(row.complete for row in coverage.of_root(run.root)), "no stream has a gap"
     assert not [row for row in rows(run.root / "logs" / "cex.csv") if row["err"]][5:], "the series was never without a proven book"

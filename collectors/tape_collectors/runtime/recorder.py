@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.errors import TapeError
-from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Record, Unknown
 from tape_archive.format.rotation import next_hour
 from tape_collectors.runtime.catchup import Reply, entries
+from tape_collectors.venues.protocol import NOTHING
 
 if TYPE_CHECKING:
     from tape_collectors.runtime.tapes import TapeIntake
@@ -35,15 +35,12 @@ SECOND = 1_000_000_000
 Entry = tuple["TapeIntake", int, str, bytes, Any]
 
 
-class _Filed:
-    """Stands in an entry whose line is written elsewhere, or was brought by another socket: decode it, do not append it."""
-
-
-FILED = _Filed()
-
-
 class Target(Protocol):
-    """A tape that lines are appended to."""
+    """A tape that lines are appended to: ``waiting`` are the lines of this wake-up, of times ``first_t`` to ``last_t``."""
+
+    waiting: list[bytes]
+    first_t: int
+    last_t: int
 
     def append(self, lines: list[bytes], first: int, t: int) -> None:
         """Whole lines, of times ``first`` to ``t``, by one write."""
@@ -94,8 +91,8 @@ class Recorder:
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
         self.writes = 0
-        self._batch: list[Entry] = []
-        self._lines: list[tuple[Target, int, bytes]] = []
+        self.batch: list[Entry] = []
+        self._dirty: list[Target] = []
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
         self._behind: Iterator[Entry] | None = None
@@ -123,16 +120,21 @@ class Recorder:
         self._turn()
 
     def add(self, entry: Entry) -> None:
-        """Take one stamped thing; it is written at the end of this wake-up."""
-        self._batch.append(entry)
-        if not self._scheduled:
-            self._scheduled = True
-            assert self._loop is not None
-            self._loop.call_soon(self.flush)
+        """Take one stamped thing to be decoded, once its line is written."""
+        self.batch.append(entry)
+        self.wake()
 
     def file(self, target: Target, t: int, line: bytes) -> None:
-        """A line for a tape that has no feeds of its own (a Polymarket window); written at the end of this wake-up."""
-        self._lines.append((target, t, line))
+        """A line for a tape; written at the end of this wake-up, before anything is decoded."""
+        if not target.waiting:
+            target.first_t = t
+            self._dirty.append(target)
+            self.wake()
+        target.waiting.append(line)
+        target.last_t = t
+
+    def wake(self) -> None:
+        """See to it that ``flush`` is called at the end of this wake-up."""
         if not self._scheduled:
             self._scheduled = True
             assert self._loop is not None
@@ -157,17 +159,19 @@ class Recorder:
     def work(self) -> None:
         """Append what this wake-up brought, one ``write`` a tape; then decode for one time slice."""
         self._scheduled = False
-        batch, self._batch = self._batch, []
-        if self._lines:
-            self._file()
-        if batch:
+        if self._dirty:
             begun = time.perf_counter()
-            self._append(batch)
+            dirty, self._dirty = self._dirty, []
+            for target in dirty:
+                lines, target.waiting = target.waiting, []
+                target.append(lines, target.first_t, target.last_t)
             self.write_s += time.perf_counter() - begun
             self.writes += 1
+        if self.batch:
+            batch, self.batch = self.batch, []
             if self._behind is None:
                 self._pending.extend(batch)
-                self._pending_bytes += sum(len(entry[3]) for entry in batch)
+                self._pending_bytes += sum([len(entry[3]) for entry in batch])
         self._decode(SLICE_S)
 
     def tick(self) -> None:
@@ -183,7 +187,7 @@ class Recorder:
 
     async def sync(self) -> None:
         """To the disk, without holding up the loop."""
-        synced = [intake.tape.sync for intake in self.intakes] + [target.sync for target in self.targets]
+        synced = [target.sync for target in (*self.intakes, *self.targets)]
         await asyncio.gather(*(asyncio.to_thread(sync) for sync in synced))
 
     def close(self) -> None:
@@ -194,24 +198,6 @@ class Recorder:
         for intake in self.intakes:
             if path := intake.tape.seal(self.clock.now()):
                 self.sealed.append(path)
-
-    def _file(self) -> None:
-        lines, self._lines = self._lines, []
-        by_target: dict[int, tuple[Target, list[bytes]]] = {}
-        for target, _, line in lines:
-            by_target.setdefault(id(target), (target, []))[1].append(line)
-        for target, some in by_target.values():
-            target.append(some, lines[0][1], lines[-1][1])
-
-    def _append(self, batch: list[Entry]) -> None:
-        for intake in self.intakes:
-            lines = [
-                frame_line(t, s, data) if what is None else _line(t, s, data, what)
-                for owner, t, s, data, what in batch
-                if owner is intake and what is not FILED
-            ]
-            if lines:
-                intake.append(lines, batch[0][1], batch[-1][1])
 
     def _decode(self, seconds: float) -> None:
         self._decoding = True
@@ -248,8 +234,10 @@ class Recorder:
         intake, t, s, data, what = entry
         if self.consumer is not None:
             self.consumer.advance(t)
-        if what is None or what is FILED:
-            intake.take(t, s, intake.replay.frame(t, s, data))
+        if what is None:
+            output = intake.replay.frame(t, s, data)
+            if output is not NOTHING:
+                intake.take(t, s, output)
         elif isinstance(what, Reply):
             intake.replied(t, what, data)
         else:
@@ -295,9 +283,3 @@ class Recorder:
 
 def _raise(error: TapeError) -> None:
     raise error
-
-
-def _line(t: int, s: str, data: bytes, what: Any) -> bytes:
-    if isinstance(what, Reply):
-        return reply_line(t, what.request, data, what.status)
-    return mark_line(t, s, what[0], what[1])

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tape_archive.format.lines import mark_line
+from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Unknown
 from tape_archive.format.tape import Tape
 from tape_collectors.market.replay import MakeFeed, Replay
@@ -23,7 +23,8 @@ class TapeIntake:
         self.venue = venue
         self.tape = tape
         self.replay = Replay(make_feed)
-        self.last_t = 0
+        self.waiting: list[bytes] = []
+        self.first_t = self.last_t = 0
         self.lines = 0
         self.bytes = 0
         self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
@@ -50,15 +51,26 @@ class TapeIntake:
         """One frame, just read."""
         recorder = self.recorder
         recorder.frames += 1
-        recorder.add((self, recorder.stamp(), s, data, None))
+        t = recorder.stamp()
+        if self.waiting:
+            # ``Recorder.file``, without the calls: this runs for every frame.
+            self.waiting.append(frame_line(t, s, data))
+            self.last_t = t
+        else:
+            recorder.file(self, t, frame_line(t, s, data))
+        recorder.batch.append((self, t, s, data, None))
+        recorder.wake()
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """One REST reply, or its failure (status 0: no answer)."""
-        self.recorder.add((self, self.recorder.stamp(), "rest", data, Reply(request, status)))
+        t = self.recorder.stamp()
+        self.recorder.file(self, t, reply_line(t, request, data, status))
+        self.recorder.add((self, t, "rest", data, Reply(request, status)))
 
     def mark(self, s: str, kind: str, fields: Mapping[str, object]) -> int:
         """Write a mark; gives its time."""
         t = self.recorder.stamp()
+        self.recorder.file(self, t, mark_line(t, s, kind, fields))
         self.recorder.add((self, t, s, b"", (kind, fields)))
         return t
 
@@ -90,9 +102,12 @@ class TapeIntake:
             self._framed = True
             self.places.append((first, self.tape.path, self.tape.size))
         self.tape.append(data, len(lines))
-        self.last_t = t
         self.lines += len(lines)
         self.bytes += len(data)
+
+    def sync(self) -> None:
+        """To the disk; called in another thread."""
+        self.tape.sync()
 
     def take(self, t: int, s: str, output: Output) -> None:
         """What a feed made of one frame."""

@@ -145,6 +145,8 @@ class BinanceFeed:
         if channel.startswith("depth") and channel[5:6] in ("", "@"):
             return self._depth if self._books else self._depth_header
         base = channel.partition("@")[0].partition("_")[0]
+        if not self._books and base in wire.NUMBER:
+            return self._number_header
         table: dict[str, Handler] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,
@@ -247,6 +249,23 @@ class BinanceFeed:
             stream.last_id = last
         records = book.check(t, first, last, previous)
         return (records, self._told(records)) if records else NOTHING
+
+    def _number_header(self, t: int, stream: Stream, payload: bytes) -> Output:
+        """Ids of trades and quotes without decoding them: what a recorder that keeps no books needs."""
+        base = stream.channel.partition("@")[0]
+        found = wire.NUMBER[base](payload)
+        if found is None:
+            return {"trade": self._trade, "aggTrade": self._agg_trade, "bookTicker": self._quote}[base](t, stream, payload)
+        number, last = int(found[1]), stream.last_id
+        if number == last + 1 or (number > last and (not last or base == "bookTicker")):
+            stream.last_id = number
+            stream.first_id = stream.first_id or number
+            return NOTHING
+        if number <= last:
+            return NOTHING
+        stream.last_id = number
+        gap = Gap(t, stream.symbol, stream.channel, stream.last_t, last + 1, number - 1, "ids")
+        return [gap], self._told([gap])
 
     def _partial(self, t: int, stream: Stream, payload: bytes) -> Output:
         book = wire.partial(payload)

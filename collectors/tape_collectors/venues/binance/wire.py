@@ -187,4 +187,9 @@ event = msgspec.json.Decoder(Event).decode
 raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 #: the ids of a depth event without decoding its levels; no match (another key order) means: decode it
+NUMBER = {
+    "trade": re.compile(rb'"t":(\d+),').search,
+    "aggTrade": re.compile(rb'"a":(\d+),').search,
+    "bookTicker": re.compile(rb'"u":(\d+),').search,
+}
 HEADER = re.compile(rb'"U":(\d+),"u":(\d+)(?:,"pu":(-?\d+))?,').search

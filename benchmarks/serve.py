@@ -1,0 +1,60 @@
+"""The load server in a process of its own: ``python -m benchmarks.serve <folder> <frames> <symbols> <rate> <tls>``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+from tape_collectors.simulator.load import LoadServer, build
+
+
+def certificate(folder: Path) -> tuple[ssl.SSLContext | None, str]:
+    """A private certificate for the loopback, where openssl is at hand."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=127.0.0.1",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ]
+    try:
+        subprocess.run([*command, "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None, ""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context, str(cert)
+
+
+def serve(folder: Path, frames: int, symbols: int, rate: float, tls: bool) -> None:
+    """Serve until ended."""
+    if (os.cpu_count() or 1) > 1:
+        os.sched_setaffinity(0, {0})
+
+    async def run() -> None:
+        context, ca = certificate(folder) if tls else (None, "")
+        server = LoadServer(build(symbols, frames), rate=rate, tls=context)
+        await server.start()
+        ports = {"rest": server.rest, "ws": server.ws, "ca": ca, "symbols": server.frames.symbols, "bytes": server.frames.bytes}
+        (folder / "ports.tmp").write_text(json.dumps(ports))
+        (folder / "ports.tmp").rename(folder / "ports.json")
+        await asyncio.sleep(3600)
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), bool(int(sys.argv[5])))
