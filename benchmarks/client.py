@@ -8,6 +8,7 @@ Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import resource
 import ssl
@@ -153,6 +154,9 @@ def main() -> None:
             return await bare(kind, ports, root, meter, tls)
         return await recorder(kind, ports, root, meter, ports["ca"])
 
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(msgspec.json.encode(runner.run(run())).decode())
 

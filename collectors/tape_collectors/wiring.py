@@ -119,7 +119,7 @@ class Process:
         finally:
             for pool in self.pools:
                 pool.stop()
-            await asyncio.sleep(0)
+            await asyncio.gather(*(pool.stopped() for pool in self.pools))
             await supervisor.end()
             with contextlib.suppress(*(() if supervisor.error is None else (TapeError,))):
                 # After a full disk none of this can be written either; what was written before is whole.

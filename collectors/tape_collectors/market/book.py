@@ -17,7 +17,8 @@ MOST = 12_000
 KEPT = 6_000
 _WIDTH = 0.02
 _FEWEST = 64
-_CHANGES = 512
+#: changes kept between two questions: kept levels are live objects, and the garbage collector looks at each of them
+_CHANGES = 64
 
 
 def is_zero(size: str) -> bool:

@@ -77,6 +77,14 @@ class Pool:
         for connection in list(self.open.values()):
             connection.close("stopped")
 
+    async def stopped(self, seconds: float = 1.0) -> None:
+        """After ``stop``: until every socket is gone, and its last frames are handed over."""
+        until = time.monotonic() + seconds
+        waiting = bool(self.open)
+        while waiting:
+            await asyncio.sleep(0.01)
+            waiting = bool(self.open) and time.monotonic() < until
+
     # -- what feeds ask --------------------------------------------------------------------------------------------------
 
     def act(self, s: str, commands: Sequence[Command]) -> None:

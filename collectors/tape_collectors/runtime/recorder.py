@@ -98,6 +98,7 @@ class Recorder:
         self._behind: Iterator[Entry] | None = None
         self._scheduled = False
         self._decoding = False
+        self.closed = False
         self.on_error: Callable[[TapeError], None] = _raise
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -121,11 +122,15 @@ class Recorder:
 
     def add(self, entry: Entry) -> None:
         """Take one stamped thing to be decoded, once its line is written."""
+        if self.closed:
+            return
         self.batch.append(entry)
         self.wake()
 
     def file(self, target: Target, t: int, line: bytes) -> None:
         """A line for a tape; written at the end of this wake-up, before anything is decoded."""
+        if self.closed:
+            return
         if not target.waiting:
             target.first_t = t
             self._dirty.append(target)
@@ -198,6 +203,8 @@ class Recorder:
         for intake in self.intakes:
             if path := intake.tape.seal(self.clock.now()):
                 self.sealed.append(path)
+        # A socket that would not close may still bring something: there is no tape any more.
+        self.closed = True
 
     def _decode(self, seconds: float) -> None:
         self._decoding = True

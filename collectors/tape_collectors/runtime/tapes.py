@@ -52,14 +52,13 @@ class TapeIntake:
         recorder = self.recorder
         recorder.frames += 1
         t = recorder.stamp()
-        if self.waiting:
+        if self.waiting and not recorder.closed:
             # ``Recorder.file``, without the calls: this runs for every frame.
             self.waiting.append(frame_line(t, s, data))
             self.last_t = t
         else:
             recorder.file(self, t, frame_line(t, s, data))
-        recorder.batch.append((self, t, s, data, None))
-        recorder.wake()
+        recorder.add((self, t, s, data, None))
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """One REST reply, or its failure (status 0: no answer)."""
