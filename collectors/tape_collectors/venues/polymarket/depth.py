@@ -22,7 +22,7 @@ finds it before that only if a best price is wrong. The comparison with REST (``
 from __future__ import annotations
 
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Notice, Record
-from tape_collectors.market.book import Book
+from tape_collectors.market.book import Book, is_zero
 from tape_collectors.venues.polymarket.wire import Event, Leg, levels, milliseconds, price
 
 DISAGREES = 10
@@ -53,7 +53,7 @@ class Doubles:
 class AssetBook:
     """The book of one token on one connection. ``live``: proven."""
 
-    __slots__ = ("asset", "book", "disagreed", "disagreed_ts", "doubled", "last_ts", "live", "seen", "times")
+    __slots__ = ("asset", "book", "disagreed", "disagreed_ts", "doubled", "last_ts", "live", "seen", "times", "touch")
 
     def __init__(self, asset: str) -> None:
         self.asset = asset
@@ -65,6 +65,8 @@ class AssetBook:
         self.doubled = Doubles()
         self.times: dict[tuple[str, str], int] = {}
         self.seen: tuple[str, str | int] = ("", "")
+        #: best prices, kept from change to change: asking the book after each frame would cost ten times the rest
+        self.touch = {"BUY": 0.0, "SELL": 1.0}
 
     def snapshot(self, t: int, event: Event) -> list[Record]:
         """Rules 1, 5 and 6."""
@@ -78,6 +80,7 @@ class AssetBook:
         bids = self._kept(levels(event.bids, best_high=True), "BUY", newer)
         asks = self._kept(levels(event.asks, best_high=False), "SELL", newer)
         self.book.replace(bids, asks)
+        self.touch = {"BUY": self._best("BUY"), "SELL": self._best("SELL")}
         self.live, self.last_ts, self.disagreed, self.times = True, ts, 0, newer
         return [BookSnapshot(t, ts, self.asset, "book", 0, bids, asks)]
 
@@ -88,7 +91,7 @@ class AssetBook:
             return rows
         held = (self.book.bids if side == "BUY" else self.book.asks).levels
         merged = dict(rows) | {at: held.get(at, "0") for at in mine}
-        kept = [(at, size) for at, size in merged.items() if size.strip("0.")]
+        kept = [(at, size) for at, size in merged.items() if not is_zero(size)]
         return sorted(kept, key=lambda level: float(level[0]), reverse=side == "BUY")
 
     def leg(self, t: int, ts: int, leg: Leg) -> list[Record]:
@@ -104,16 +107,28 @@ class AssetBook:
         self.times[key] = ts
         bids, asks = ([(at, leg.size)], []) if leg.side == "BUY" else ([], [(at, leg.size)])
         self.book.apply(bids, asks)
+        self._touched(leg.side, float(at), leg.size)
         if not self.live:
             return [Notice(t, "early", f"price_change of {self.asset[:12]} before its book")]
         return [BookDelta(t, ts, self.asset, "price_change", 0, 0, bids, asks)]
+
+    def _touched(self, side: str, at: float, size: str) -> None:
+        best = self.touch[side]
+        if not is_zero(size):
+            self.touch[side] = max(best, at) if side == "BUY" else min(best, at)
+        elif at == best:
+            self.touch[side] = self._best(side)
+
+    def _best(self, side: str) -> float:
+        held = (self.book.bids if side == "BUY" else self.book.asks).levels
+        prices = [float(at) for at, size in held.items() if not is_zero(size)]
+        return max(prices, default=0.0) if side == "BUY" else min(prices, default=1.0)
 
     def agree(self, t: int, ts: int, leg: Leg) -> list[Record]:
         """Rule 8, after all legs of a frame."""
         if not self.live or not leg.best_bid or not leg.best_ask:
             return []
-        bids, asks = self.book.bids.near(), self.book.asks.near()
-        bid, ask = bids[0][0] if bids else 0.0, asks[0][0] if asks else 1.0
+        bid, ask = self.touch["BUY"], self.touch["SELL"]
         # An empty side: nothing says what the venue writes, and nobody can trade at 0 or 1.
         if bid == float(leg.best_bid) and (ask == float(leg.best_ask) or (ask == 1.0 and float(leg.best_ask) == 0.0)):
             self.disagreed = 0

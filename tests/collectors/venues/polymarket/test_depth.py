@@ -80,7 +80,10 @@ def run(frames: list[bytes]) -> tuple[Reader, list[Record], ClobFeed]:
         records += out
     if reader.book is not None:
         # What the feed itself holds (for the checks of rule 8 and against REST) is what it told.
-        assert feed.books[UP].book.levels() == reader.book.levels()
+        held = feed.books[UP]
+        assert held.book.levels() == reader.book.levels()
+        bids, asks = held.book.levels()
+        assert held.touch == {"BUY": float(bids[0][0]) if bids else 0.0, "SELL": float(asks[0][0]) if asks else 1.0}
     return reader, records, feed
 
 
