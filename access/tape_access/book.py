@@ -14,7 +14,7 @@ from tape_archive.format.layout import Segment, segments, windows
 from tape_archive.format.lines import parse
 from tape_archive.format.read import last_line, read_lines
 from tape_archive.format.records import Levels, Record
-from tape_collectors.market.replay import Replay
+from tape_collectors.market.replay import Merged, Replay
 from tape_collectors.market.sampler import Market
 from tape_collectors.venues import load
 
@@ -105,8 +105,8 @@ def _run(replay: Replay, raws: Iterator[bytes], market: Market, t: int, symbols:
         if t and line.t > t:
             break
         seen = line.t
-        if line.mark == "close":
-            market.closed(line.t, line.s, str(line.fields.get("why", "")))
+        if line.mark == "close" and (ended := replay.ends(line.s)):
+            market.closed(line.t, ended, str(line.fields.get("why", "")))
         elif line.mark == "tape" and line.fields.get("run") != run:
             for s in list(replay.feeds):
                 replay.closed(s)
@@ -137,6 +137,6 @@ def _window(root: Path, symbol: str, t: int, depth: int) -> View:
         if not wanted:
             raise SettingsError(f"{slug} has no outcome {outcome!r} (known: {', '.join(names)})")
         market = _Remembering("polymarket", wanted)
-        seen = _run(Replay(load("polymarket").feed), read_lines(path), market, t, set())
+        seen = _run(Merged(load("polymarket").feed, "clob"), read_lines(path), market, t, set())
         return _view(market, seen or parse(last_line(path) or b"").t, depth, t)
     raise NotFound(f"no window under {root} for {symbol!r}; tape ls --root {root} shows what is there")

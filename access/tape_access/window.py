@@ -11,7 +11,7 @@ import msgspec
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
 from tape_archive.format.records import BookDelta, BookSnapshot, Gap, Quote, Record, ReferencePrice, Trade
-from tape_collectors.market.replay import Replay
+from tape_collectors.market.replay import Merged
 from tape_collectors.venues import load
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class WindowData:
         self._read()
 
     def _read(self) -> None:
-        replay = Replay(load("polymarket").feed)
+        replay = Merged(load("polymarket").feed, "clob")
         seen: set[tuple[object, ...]] = set()
         for raw in read_lines(self.path):
             line = parse(raw)

@@ -111,6 +111,7 @@ class ClobIntake(TapeIntake):
         commands = super().opened(s, group)
         fields: dict[str, object] = {"url": group.url, "group": group.name}
         self.shelf.epochs[s] = fields
+        self.union.opened(s, self.recorder.clock.now())
         self.shelf.mark_all(s, "open", fields)
         feed = self.feed(s)
         assert feed is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 _TOKENS = (
     *(b'""', b"null", b"-1", b"1e999", b"99999999999999999999999", b"true", b"[]", b"{}", b"[[[[[[[[", b'"\\u0000"', b"NaN", b"\xff\xfe"),
@@ -57,3 +59,46 @@ def _number(chance: random.Random, data: bytearray, frames: Sequence[bytes]) -> 
 
 
 _MUTATIONS = (_flip, _cut, _drop, _splice, _insert, _number)
+
+
+_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 2**53, 2**64, -(2**63), 1.5, 1e308, -0.0, "", "0", "-1", "1e5", "nan", "inf", "0x", "é\u0000\ud7ff"),
+    *("9" * 30, ".", "1.", ".5", " 1", "1 ", "1_0", "٣", [], {}, [[]], [None], {"": None}, "x" * 300),
+)
+
+
+def retyped(frames: Sequence[bytes], count: int, seed: int = 1) -> Iterator[bytes]:
+    """``count`` frames that are JSON still, each with one or two values of another type, gone, or nested where nobody expects them."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        frame = chance.choice(frames)
+        value = json.loads(frame)
+        for _ in range(chance.randint(1, 2)):
+            found = _places(value)
+            if found:
+                inside, key = chance.choice(found)
+                if chance.random() < 0.2:
+                    del inside[key]
+                else:
+                    inside[key] = chance.choice((*_VALUES, value if chance.random() < 0.1 else None))
+                    value = json.loads(_dumps(value)) if not _loops(value) else json.loads(frame)
+        data = _dumps(value)
+        yield chance.choice((data, data, data, b"[" + data + b"," + data + b"]", b" " + data, b"[" * 3000 + data))
+
+
+def _dumps(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _loops(value: Any) -> bool:
+    try:
+        _dumps(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) in a JSON value."""
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
+    return [(value, key) for key, _ in items] + [place for _, inner in items for place in _places(inner)]

@@ -53,6 +53,10 @@ class Replay:
         """Epoch ``s`` is over: whatever it had proven is proven no longer."""
         self.feeds.pop(s, None)
 
+    def ends(self, s: str) -> str:
+        """The name that stops being proven when epoch ``s`` closes; "" if another epoch goes on with it."""
+        return s
+
     def line(self, line: Line) -> Iterator[tuple[str, Record]]:
         """The records of one line, each with its epoch. Commands are dropped: they were carried out when the tape was written."""
         if self._restored and line.mark != "book":
@@ -83,3 +87,54 @@ class Replay:
         feed = self.feeds.setdefault(line.s, self._make_feed(group_of(line.s)))
         for record in feed.restore(line.t, line.fields)[0]:
             yield line.s, record
+
+
+class Merged(Replay):
+    """A tape on which each frame of redundant sockets stands once, under the epoch that happened to bring it first (a Polymarket window).
+
+    No epoch alone has all frames of ``group`` there, so one feed reads them all, as long as any of its epochs is open. Its records are
+    given under the group's name. Other groups are replayed as ever.
+    """
+
+    def __init__(self, make_feed: MakeFeed, group: str) -> None:
+        super().__init__(make_feed)
+        self._group = group
+        self._open: set[str] = set()
+
+    def opened(self, t: int, s: str) -> Output:
+        """Epoch ``s`` begins; the feed only with the first one."""
+        if group_of(s) != self._group:
+            return super().opened(t, s)
+        self._open.add(s)
+        if self._group in self.feeds:
+            return NOTHING
+        feed = self.feeds[self._group] = self._make_feed(self._group)
+        return feed.opened(t)
+
+    def frame(self, t: int, s: str, data: bytes) -> Output:
+        """One frame, whoever brought it."""
+        if group_of(s) != self._group:
+            return super().frame(t, s, data)
+        if s not in self._open:
+            self.opened(t, s)
+        return self.feeds[self._group].receive(t, data)
+
+    def closed(self, s: str) -> None:
+        """Epoch ``s`` (or the group itself) is over; the feed ends with the last one."""
+        if s == self._group:
+            self._open.clear()
+        self._open.discard(s)
+        if not self._open:
+            self.feeds.pop(self._group, None)
+        super().closed(s)
+
+    def ends(self, s: str) -> str:
+        """The group's name with its last epoch; "" before."""
+        if group_of(s) != self._group:
+            return s
+        return "" if self._open - {s} else self._group
+
+    def _data(self, line: Line, data: bytes) -> Iterator[tuple[str, Record]]:
+        name = self._group if group_of(line.s) == self._group else line.s
+        for s, record in super()._data(line, data):
+            yield (name if s == line.s else s), record

@@ -1,9 +1,13 @@
-"""One connection of the CLOB market channel.
+"""One connection of the CLOB market channel (project's sheet, section 2, read 2026-11-20).
 
-Each window is subscribed by a frame of its own, so that the first array holds one window's books. PING every 10 s; PONG proves the
-link, not the
-data: a ``book`` must come for every asset, else the asset is subscribed again (above some 500 assets the venue sends none, and says
-nothing).
+1. Each window is subscribed by a frame of its own, so that the first array holds one window's books; the first frame of a
+   connection has ``type``, later ones ``operation``.
+2. PING every 10 s. PONG proves the link, not the data.
+3. A ``book`` must come for every asset within ``BOOK_S``; above some 500 assets the venue sends none, and says nothing. An
+   asset without one is subscribed again, alone, then a second time; if by then half of all assets or more have none, the
+   connection is of no use.
+4. A book that is no longer proven is subscribed again only if no ``book`` came by itself (they come after trades):
+   unsubscribing makes a hole. The wait differs between connections, so that redundant ones do not make it at the same time.
 """
 
 from __future__ import annotations
@@ -16,10 +20,20 @@ import msgspec
 from tape_archive.format.records import BookLost, BookSnapshot, Lifecycle, Notice, Quote, Record, TickSize, Trade, Unknown
 from tape_collectors.venues.polymarket import wire
 from tape_collectors.venues.polymarket.depth import AssetBook
-from tape_collectors.venues.protocol import NOTHING, Command, Mark, Output, Send, Stream
+from tape_collectors.venues.protocol import NOTHING, Command, Mark, Output, Reconnect, Send, Stream
 
 SECOND = 1_000_000_000
 PING_NS = 10 * SECOND
+BOOK_S = 5
+TRIES = 2
+_LATER_S = 60
+
+
+class _Due(msgspec.Struct):
+    """When a book that is missing is asked for again."""
+
+    t: int
+    tries: int = 0
 
 
 class ClobFeed:
@@ -28,26 +42,34 @@ class ClobFeed:
     def __init__(self) -> None:
         self.streams: dict[str, Stream] = {}
         self.books: dict[str, AssetBook] = {}
-        self._wanted: dict[str, tuple[str, ...]] = {}
+        self._wanted: dict[str, tuple[str, ...]] | None = None
+        self._due: dict[str, _Due] = {}
         self._first = True
         self._pinged = 0
+        self._spread = 0
 
     # -- subscriptions ---------------------------------------------------------------------------------------------------
 
     def opened(self, t: int) -> Output:
         """Nothing is sent before a window is wanted."""
         self._pinged = t
+        # Rule 4: up to six seconds, by the microseconds of the opening.
+        self._spread = t // 1000 % 6007 * 1_000_000
         return NOTHING
 
     def want(self, t: int, names: Iterable[str]) -> Output:
         """Subscribe the windows that are new, unsubscribe those that are over."""
+        before = self._wanted or {}
         wanted = {name: tuple(name.split("+")) for name in names}
-        new = [tokens for name, tokens in wanted.items() if name not in self._wanted]
-        old = [token for name, tokens in self._wanted.items() if name not in wanted for token in tokens]
+        new = [tokens for name, tokens in wanted.items() if name not in before]
+        kept = {token for tokens in wanted.values() for token in tokens}
+        old = [token for name, tokens in before.items() if name not in wanted for token in tokens if token not in kept]
         self._wanted = wanted
         for token in old:
             self.streams.pop(token, None)
-            self.books.pop(token, None)
+            self._due.pop(token, None)
+        if old:
+            self.books = {token: book for token, book in self.books.items() if token in kept}
         commands: list[Command] = [_operation("unsubscribe", old)] if old else []
         for tokens in new:
             commands.append(self._subscribe(t, tokens))
@@ -56,6 +78,7 @@ class ClobFeed:
     def _subscribe(self, t: int, tokens: Sequence[str]) -> Send:
         for token in tokens:
             self._stream(token).requested_t = t
+            self._due[token] = _Due(t + BOOK_S * SECOND)
         if self._first:
             self._first = False
             body = {"type": "market", "assets_ids": list(tokens), "custom_feature_enabled": True}
@@ -70,11 +93,31 @@ class ClobFeed:
         return [_operation("unsubscribe", tokens), _operation("subscribe", tokens)] if tokens else []
 
     def tick(self, t: int) -> Sequence[Command]:
-        """PING."""
-        if t - self._pinged < PING_NS:
-            return ()
-        self._pinged = t
-        return (Send("PING"),)
+        """PING; books that did not come."""
+        out: list[Command] = []
+        if t - self._pinged >= PING_NS:
+            self._pinged = t
+            out.append(Send("PING"))
+        return [*out, *self._overdue(t)] if self._due else out
+
+    def _overdue(self, t: int) -> list[Command]:
+        """Rules 3 and 4."""
+        for token in [token for token in self._due if token in self.books and self.books[token].live]:
+            del self._due[token]
+        late = [token for token, due in self._due.items() if t >= due.t]
+        if not late:
+            return []
+        never = [token for token in self._due if token not in self.books or not self.books[token].last_ts]
+        vain = [token for token in never if self._due[token].tries >= TRIES]
+        if 2 * len(vain) >= len(self.streams):
+            return [Reconnect(f"no book for {len(vain)} of {len(self.streams)} assets")]
+        for token in late:
+            due = self._due[token]
+            due.tries += 1
+            # A market that never speaks (it may be over) must not cost the others their connection.
+            self.streams[token].dense = due.tries <= TRIES
+            due.t = t + (BOOK_S if due.tries <= TRIES else _LATER_S) * SECOND
+        return [*self.resubscribe(t, late)]
 
     def ready(self) -> bool:
         """Whether a book came for every asset."""
@@ -97,58 +140,71 @@ class ClobFeed:
             return [Notice(t, "error", "INVALID OPERATION")], ()
         try:
             events = wire.events(data) if data[:1] == b"[" else [wire.event(data)]
-            out: list[Record] = []
-            for event in events:
-                out += self._event(t, event)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            return [Unknown(t, f"polymarket: {str(error)[:120]}")], ()
+        except (ValueError, RecursionError) as error:
+            return [Unknown(t, f"polymarket: {' '.join(str(error).split())[:120]}")], ()
+        out: list[Record] = []
+        for event in events:
+            out += self._event(t, event)
+        if not out:
+            return [Notice(t, "empty")], ()
         return out, self._told(out)
 
     def _event(self, t: int, event: wire.Event) -> list[Record]:
         ts = wire.milliseconds(event.timestamp)
-        # Frames of other readers' archives may lack the type; their shape tells it.
-        kind = event.event_type or _shape(event)
-        if kind == "book":
-            return self._heard(t, event.asset_id).snapshot(t, event)
+        kind = wire.kind(event)
         if kind == "price_change":
             return self._changes(t, ts, event)
-        if kind == "last_trade_price":
-            self._heard(t, event.asset_id)
-            side = "buy" if event.side == "BUY" else "sell"
-            name = event.transaction_hash or event.timestamp
-            return [Trade(t, ts, event.asset_id, kind, name, event.price, event.size, side)]
-        if kind == "best_bid_ask":
-            self._heard(t, event.asset_id)
-            return [Quote(t, ts, event.asset_id, kind, 0, event.best_bid, "", event.best_ask, "")]
-        if kind == "tick_size_change":
-            book = self._heard(t, event.asset_id)
-            change = TickSize(t, ts, event.asset_id, kind, event.old_tick_size, event.new_tick_size)
-            return [change, *book.lose(t, f"tick size {event.old_tick_size} -> {event.new_tick_size}")]
         if kind in ("market_resolved", "new_market"):
             detail = event.winning_outcome if kind == "market_resolved" else event.slug
             return [Lifecycle(t, ts, event.market, kind, kind.partition("_")[2], detail)]
-        return [Unknown(t, f"polymarket: event_type {kind[:40]!r}")]
+        if not event.asset_id or kind not in ("book", "last_trade_price", "best_bid_ask", "tick_size_change"):
+            return [Unknown(t, f"polymarket: event_type {kind[:40]!r}")]
+        book = self._heard(t, event.asset_id)
+        if kind == "book":
+            return book.snapshot(t, event)
+        if kind == "last_trade_price":
+            return self._trade(t, ts, book, event)
+        if kind == "best_bid_ask":
+            return [Quote(t, ts, event.asset_id, kind, 0, event.best_bid, "", event.best_ask, "")]
+        if book.doubled((kind, str(ts), event.old_tick_size, event.new_tick_size)):
+            return [Notice(t, "duplicate", f"{kind} {event.asset_id[:12]}")]
+        change = TickSize(t, ts, event.asset_id, kind, event.old_tick_size, event.new_tick_size)
+        return [change, *book.lose(t, f"tick size {event.old_tick_size} -> {event.new_tick_size}")]
+
+    def _trade(self, t: int, ts: int, book: AssetBook, event: wire.Event) -> list[Record]:
+        side = {"BUY": "buy", "SELL": "sell"}.get(event.side)
+        if side is None or not event.price or not event.size:
+            return [Unknown(t, f"polymarket: last_trade_price of {event.asset_id[:12]} without side, price or size")]
+        chain = event.transaction_hash
+        if chain and book.doubled((chain, str(ts), side, event.price, event.size)):
+            return [Notice(t, "duplicate", f"last_trade_price {event.asset_id[:12]} {chain[:12]}")]
+        return [Trade(t, ts, event.asset_id, "last_trade_price", chain or str(event.timestamp), event.price, event.size, side)]
 
     def _changes(self, t: int, ts: int, event: wire.Event) -> list[Record]:
         legs = event.price_changes
         if legs is None:
-            # Before September 2025: one asset a frame; in 2024 one level, then `changes`.
-            old = event.changes or [wire.OldLeg(event.price, event.size, event.side)]
-            legs = [wire.Leg(event.asset_id, one.price, one.size, one.side) for one in old]
+            old = event.changes
+            if old is None and event.price and event.size:
+                old = [wire.OldLeg(event.price, event.size, event.side)]
+            if not event.asset_id or old is None:
+                return [Unknown(t, "polymarket: price_change without a change")]
+            legs = [wire.Leg(event.asset_id, one.price, one.size, one.side, event.hash) for one in old]
         out: list[Record] = []
         last: dict[str, wire.Leg] = {}
         for leg in legs:
             out += self._heard(t, leg.asset_id).leg(t, ts, leg)
             last[leg.asset_id] = leg
         for asset, leg in last.items():
-            out += self.books[asset].agree(t, leg)
+            out += self.books[asset].agree(t, ts, leg)
         return out
 
     def _heard(self, t: int, asset: str) -> AssetBook:
-        stream = self._stream(asset)
-        stream.frames += 1
-        stream.last_t = t
-        stream.first_t = stream.first_t or t
+        # A live connection has the streams that it asked for, not those that an unsubscribe comes too late for; a reader has what it meets.
+        stream = self.streams.get(asset) if self._wanted is not None else self._stream(asset)
+        if stream is not None:
+            stream.frames += 1
+            stream.last_t = t
+            stream.first_t = stream.first_t or t
         book = self.books.get(asset)
         if book is None:
             book = self.books[asset] = AssetBook(asset)
@@ -160,8 +216,10 @@ class ClobFeed:
             if isinstance(record, BookLost):
                 fields = {"symbol": record.symbol, "channel": record.channel, "why": record.why}
                 out.append(Mark("lost", fields, record.symbol))
-                # Only a new snapshot can prove it again.
-                out += self.resubscribe(record.t, [record.symbol])
+                if record.why.startswith("best prices"):
+                    out.append(Mark("diff", {"symbol": record.symbol, "source": "price_change", "levels": 1}, record.symbol))
+                if record.symbol in self.streams:
+                    self._due[record.symbol] = _Due(record.t + BOOK_S * SECOND + self._spread)
         return out
 
     def fetched(self, t: int, request: str, data: bytes) -> Output:
@@ -175,16 +233,6 @@ class ClobFeed:
     def checkpoint(self) -> Sequence[Mapping[str, object]]:
         """None: see ``restore``."""
         return ()
-
-
-def _shape(event: wire.Event) -> str:
-    if event.bids or event.asks:
-        return "book"
-    if event.price_changes or event.changes:
-        return "price_change"
-    if event.new_tick_size:
-        return "tick_size_change"
-    return "last_trade_price" if event.price and event.size and event.asset_id else ""
 
 
 def _operation(name: str, tokens: Sequence[str]) -> Send:
@@ -214,14 +262,16 @@ _brief = msgspec.json.Decoder(_BriefRecord).decode
 
 
 class BriefFeed(ClobFeed):
-    """Imported records of the recorder that Tapeline replaces: both tokens' REST books, once a second; ``timestamp`` is its own clock,
-    in ms."""
+    """Imported records of the recorder that Tapeline replaces: both tokens' REST books, once a second.
+
+    ``timestamp`` is that recorder's own clock, in ms.
+    """
 
     def receive(self, t: int, data: bytes) -> Output:
         """One record: a snapshot for each token that has a book."""
         try:
             record = _brief(data)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             return [Unknown(t, f"brief: {str(error)[:120]}")], ()
         out: list[Record] = []
         for token in record.tokens:

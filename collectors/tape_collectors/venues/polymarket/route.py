@@ -1,15 +1,14 @@
 """Which window's tape a frame belongs to, and whether a redundant socket brought it already.
 
-A frame of one window goes there whole. An array whose elements belong to several windows goes whole to the venue's own tape (key ""), and
-each element, byte for byte, as a part to its window. What belongs to no window that we know goes to the venue's own tape.
+A frame of one window goes there whole. An array whose elements belong to several windows goes whole to the venue's own tape
+(key ""), and each element, byte for byte, as a part to its window. What belongs to no window that we know goes to the venue's
+own tape.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
-
-import msgspec
+from collections import OrderedDict
 
 from tape_collectors.venues.polymarket import wire
 
@@ -36,20 +35,17 @@ class Router:
 
     def route(self, data: bytes) -> list[tuple[str, int | None, bytes]]:
         """(slug or "", part or None, bytes) for each place where the frame is filed."""
-        if data[:1] != b"[":
+        if data[:1] == b"{" or data.lstrip()[:1] != b"[":
             return [(self._key(data), None, data)]
-        found = {self._keys.get(match, "") for match in _MARKET.findall(data) or _ASSET.findall(data)}
-        if len(found) == 1:
-            return [(found.pop(), None, data)]
         try:
-            parts = wire.raw_list(data)
-        except (msgspec.DecodeError, ValueError, RecursionError):
+            parts = [bytes(part) for part in wire.raw_list(data)]
+        except (ValueError, RecursionError):
             return [("", None, data)]
-        out: list[tuple[str, int | None, bytes]] = [("", None, data)]
-        for number, part in enumerate(parts):
-            if key := self._key(bytes(part)):
-                out.append((key, number, bytes(part)))
-        return out
+        keys = [self._key(part) for part in parts]
+        if len(set(keys)) == 1:
+            return [(keys[0], None, data)]
+        pieces = [(key, number, part) for number, (key, part) in enumerate(zip(keys, parts, strict=True)) if key]
+        return [("", None, data), *pieces]
 
     def _key(self, data: bytes) -> str:
         match = _MARKET.search(data) or _ASSET.search(data)
@@ -59,49 +55,72 @@ class Router:
 class Union:
     """Frames of redundant sockets: the n-th time that one socket brings some bytes is the n-th time that another does.
 
-    So each frame is filed as often as the socket that saw it most often did, and a frame that one socket lost is filed from the other.
-    A first ``book`` after a reconnect is not mistaken for an old one: an epoch counts from nothing, and what is older than two minutes
-    is forgotten.
+    So each frame is filed as often as the socket that saw it most often did, and a frame that one socket lost is filed from
+    another. What was filed before a socket opened cannot have come over it: the first ``book`` after a reconnect is filed, though
+    its bytes may be old ones. A filing is remembered until every socket that was open then has brought it too, at most
+    ``remembered_ns`` and ``most`` bytes long.
     """
 
-    def __init__(self, remembered_ns: int = _REMEMBERED) -> None:
+    def __init__(self, remembered_ns: int = _REMEMBERED, most: int = 64 * 1024 * 1024) -> None:
         self._remembered = remembered_ns
-        self._seen: dict[str, Counter[int]] = {}
-        self._filed: Counter[int] = Counter()
-        self._order: deque[tuple[int, str, int, bool]] = deque()
+        self._most = most
+        self._bytes = 0
+        self._opened: dict[str, int] = {}
+        #: bytes -> [time of filing, sockets that brought it], in the order of the newest filing of each
+        self._filed: OrderedDict[bytes, list[tuple[int, set[str]]]] = OrderedDict()
         self.doubles = 0
 
+    def __len__(self) -> int:
+        """How many different frames are remembered."""
+        return len(self._filed)
+
+    def opened(self, s: str, t: int) -> None:
+        """Epoch ``s`` is up."""
+        self._opened[s] = t
+
     def seen(self, s: str, t: int, data: bytes) -> bool:
-        """Whether this frame is filed already, from another socket."""
+        """Whether this frame is filed already, from another socket. If not, the caller files it now."""
+        opened = self._opened.setdefault(s, t)
+        if len(self._opened) == 1 and not self._filed:
+            return False
         self._forget(t)
-        digest = hash(data)
-        counts = self._seen.setdefault(s, Counter())
-        counts[digest] += 1
-        new = counts[digest] > self._filed[digest]
-        if new:
-            self._filed[digest] += 1
-        else:
-            self.doubles += 1
-        self._order.append((t, s, digest, new))
-        return not new
+        filings = self._filed.get(data)
+        for at, brought in filings or ():
+            if at >= opened and s not in brought:
+                brought.add(s)
+                self.doubles += 1
+                if len(brought) >= len(self._opened):
+                    self._settle(data)
+                return True
+        if len(self._opened) > 1:
+            if filings is None:
+                self._filed[data] = [(t, {s})]
+                self._bytes += len(data)
+            else:
+                filings.append((t, {s}))
+                self._filed.move_to_end(data)
+        return False
 
     def closed(self, s: str) -> None:
         """The epoch is over."""
-        self._seen.pop(s, None)
+        self._opened.pop(s, None)
+
+    def _settle(self, data: bytes) -> None:
+        """Drop the filings that every open socket has brought, or was not open for."""
+        left = [(at, brought) for at, brought in self._filed[data] if any(o <= at and s not in brought for s, o in self._opened.items())]
+        if left:
+            self._filed[data] = left
+        else:
+            del self._filed[data]
+            self._bytes -= len(data)
 
     def _forget(self, t: int) -> None:
-        order = self._order
-        while order and order[0][0] < t - self._remembered:
-            _, s, digest, filed = order.popleft()
-            counts = self._seen.get(s)
-            if counts is not None:
-                _less(counts, digest)
-            if filed:
-                _less(self._filed, digest)
-
-
-def _less(counts: Counter[int], digest: int) -> None:
-    if counts[digest] <= 1:
-        del counts[digest]
-    else:
-        counts[digest] -= 1
+        filed = self._filed
+        while filed:
+            data, filings = next(iter(filed.items()))
+            if filings[-1][0] >= t - self._remembered and self._bytes <= self._most:
+                if len(filings) > 1 and filings[0][0] < t - self._remembered:
+                    filed[data] = [one for one in filings if one[0] >= t - self._remembered]
+                return
+            del filed[data]
+            self._bytes -= len(data)

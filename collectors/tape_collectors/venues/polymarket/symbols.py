@@ -6,7 +6,9 @@ Rules (project's sheet, section 1.1, read 2026-11-20):
 2. 4h: ``{coin}-updown-4h-{epoch}``; blocks of four hours of *US Eastern* time, so off the UTC grid in winter.
 3. 1h: ``{name}-up-or-down-{month}-{day}-{year}-{h}{am|pm}-et``; the year was absent in 2025.
 4. 1d: ``{name}-up-or-down-on-{month}-{day}-{year}``; noon to noon Eastern, named by its end.
-5. On the day when clocks go back two UTC hours share one Eastern label: the 1h slug means the first of them.
+5. On the day when clocks go back two UTC hours share one Eastern label and so one 1h slug: it is read as the first of them, and
+   Gamma's ``eventStartTime`` says which one it is (``windows.Windows`` follows Gamma). Blocks of 4h across a change of the
+   clocks last 3 or 5 hours.
 6. ``{n}s`` is a length of the simulator only, named like 15m.
 """
 
@@ -34,6 +36,7 @@ NAMES = {
     "zec": "zcash",
 }
 COINS = tuple(NAMES)
+_COINS = {name: coin for coin, name in NAMES.items()}
 TIMEFRAMES = ("5m", "15m", "1h", "4h", "1d")
 _LENGTHS = {"5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
 _MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
@@ -94,24 +97,20 @@ def following(coin: str, timeframe: str, second: int, count: int) -> list[Window
 
 def parse(slug: str) -> Window:
     """The window that a slug names. Raises SettingsError."""
-    if match := re.fullmatch(r"([a-z]+)-updown-(5m|15m|4h|[1-9]\d{0,4}s)-(\d{1,12})", slug):
+    if match := re.fullmatch(r"([a-z]+)-updown-(5m|15m|4h|[1-9]\d{0,4}s)-(\d{1,11})", slug):
         window = at(match[1], match[2], int(match[3]))
         if window.slug == slug:
             return window
     elif match := re.fullmatch(r"([a-z]+)-up-or-down-([a-z]+)-(\d{1,2})(?:-(\d{4}))?-(\d{1,2})(am|pm)-et", slug):
         hour = int(match[5]) % 12 + (12 if match[6] == "pm" else 0)
         start = _eastern(match[2], match[3], match[4] or "2025", hour)
-        if start is not None and match[1] in NAMES.values():
-            coin = next(coin for coin, name in NAMES.items() if name == match[1])
-            return Window(start, start + 3600, coin, "1h", slug)
+        if start is not None and match[1] in _COINS and (window := at(_COINS[match[1]], "1h", start)).slug == slug:
+            return window
     elif match := re.fullmatch(r"([a-z]+)-up-or-down-on-([a-z]+)-(\d{1,2})-(\d{4})", slug):
         end = _eastern(match[2], match[3], match[4], 12)
-        if end is not None and match[1] in NAMES.values():
-            coin = next(coin for coin, name in NAMES.items() if name == match[1])
-            window = _day(coin, end - 1)
-            if window.slug == slug:
-                return window
-    raise SettingsError(f"{slug!r} names no up/down window")
+        if end is not None and match[1] in _COINS and (window := at(_COINS[match[1]], "1d", end - 1)).slug == slug:
+            return window
+    raise SettingsError(f"{slug[:120]!r} names no up/down window (expected e.g. btc-updown-15m-1767507300)")
 
 
 def _eastern(month: str, day: str, year: str, hour: int) -> int | None:
@@ -157,6 +156,6 @@ def seconds(text: str) -> int:
         text += ":00"
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()))
+    except (ValueError, OverflowError):
         return 0
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
