@@ -90,6 +90,7 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter, c
     from tape_collectors.runtime.tapes import TapeIntake
     from tape_collectors.series_recorder import record
     from tape_collectors.settings import CexSettings
+    from tape_collectors.venues import binance
 
     delays: list[int] = []
     synced: list[tuple[int, int]] = []
@@ -110,6 +111,8 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter, c
         synced.append((oldest, self.clock.now()))
 
     TapeIntake.append, runtime.Recorder._one, runtime.Recorder.sync = appended, decoded, to_disk  # type: ignore[method-assign]
+    # The load server gives all frames to each connection: let there be one.
+    binance.USDM = msgspec.structs.replace(binance.USDM, streams=100_000)
     endpoints = {"binance_usdm.rest": where["rest"], "binance_usdm.public": where["ws"], "binance_usdm.market": where["ws"]}
     settings = CexSettings(
         root=str(root),
@@ -125,6 +128,8 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter, c
     )
     task = asyncio.create_task(record(settings))
     await asyncio.wait([task, asyncio.create_task(meter.done.wait())], return_when=asyncio.FIRST_COMPLETED)
+    if not meter.done.is_set():
+        raise SystemExit(f"the recorder ended after {meter.seen} frames: {task}")
     report = meter.report()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

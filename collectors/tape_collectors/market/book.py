@@ -40,14 +40,18 @@ class Side:
 
     def apply(self, levels: Levels) -> None:
         """Absolute sizes at prices; zero removes."""
-        if levels:
-            self.levels.update(levels)
-            self._changes.append(levels)
-            if len(self._changes) > _CHANGES:
-                self._changes.clear()
-                self._near = None
-                if len(self.levels) > MOST:
-                    self.ranked()
+        if not levels:
+            return
+        self.levels.update(levels)
+        if self._near is None:
+            # Nobody has asked since the last full sort; only the size of the book is watched.
+            if len(self.levels) > MOST:
+                self.ranked()
+            return
+        self._changes.append(levels)
+        if len(self._changes) > _CHANGES:
+            self._changes.clear()
+            self._near = None
 
     def replace(self, levels: Levels) -> None:
         """All levels anew."""

@@ -35,7 +35,9 @@ def change(ms: int, *legs: dict[str, str], market: str = MARKET) -> dict[str, An
     return {"market": market, "price_changes": list(legs), "timestamp": str(ms), "event_type": "price_change"}
 
 
-def trade(asset: str, ms: int, price: str = "0.5", size: str = "3", side: str = "BUY", chain: str = "0xab", market: str = MARKET) -> dict[str, Any]:
+def trade(
+    asset: str, ms: int, price: str = "0.5", size: str = "3", side: str = "BUY", chain: str = "0xab", market: str = MARKET
+) -> dict[str, Any]:
     """A ``last_trade_price`` event."""
     out = {"market": market, "asset_id": asset, "price": price, "size": size, "fee_rate_bps": "0", "side": side}
     return out | {"timestamp": str(ms), "event_type": "last_trade_price", "transaction_hash": chain}
@@ -48,7 +50,10 @@ def real(root: Path) -> list[tuple[str, bytes]]:
     for path in sorted(folder.glob("netqo*/*.jsonl")):
         out += [(path.name, line.encode()) for line in path.read_text().splitlines() if line.strip()]
     out.append(("rest_book.json", (folder / "netqo-polymarket-scraper/rest_book.json").read_bytes().strip()))
-    for path in [*sorted(folder.glob("nautilus_trader/ws_messages/*.json")), *sorted(folder.glob("nautilus_trader/rust_test_data/ws_*.json"))]:
+    for path in [
+        *sorted(folder.glob("nautilus_trader/ws_messages/*.json")),
+        *sorted(folder.glob("nautilus_trader/rust_test_data/ws_*.json")),
+    ]:
         value = json.loads(path.read_text())
         out += [(path.name, compact(one)) for one in (value if isinstance(value, list) else [value])]
     return out

@@ -146,7 +146,9 @@ def test_a_lost_best_price_does_not_stay_unseen(rows: list[tuple[str, int, int, 
 
 
 def rule_1() -> None:
-    reader, _, _ = run([compact(book(UP, 1000, {"0.4": "1", "0.3": "2"}, {"0.6": "1"})), compact(book(UP, 1001, {"0.4": "1"}, {"0.6": "1"}))])
+    reader, _, _ = run(
+        [compact(book(UP, 1000, {"0.4": "1", "0.3": "2"}, {"0.6": "1"})), compact(book(UP, 1001, {"0.4": "1"}, {"0.6": "1"}))]
+    )
     assert reader.sides() == {"BUY": {"0.4": "1"}, "SELL": {"0.6": "1"}}
 
 
@@ -216,7 +218,12 @@ RULES: list[tuple[Callable[[], None], Any, str, Any]] = [
     (rule_1, Book, "replace", Book.apply),
     (rule_2, depth, "price", lambda text: "0.5"),
     (rule_3, AssetBook, "__init__", lambda self, asset, real=AssetBook.__init__: (real(self, asset), setattr(self, "live", True))[0]),
-    (rule_4, AssetBook, "leg", lambda self, t, ts, one, real=AssetBook.leg: (self.times.clear(), setattr(self, "last_ts", 0), real(self, t, ts, one))[2]),
+    (
+        rule_4,
+        AssetBook,
+        "leg",
+        lambda self, t, ts, one, real=AssetBook.leg: (self.times.clear(), setattr(self, "last_ts", 0), real(self, t, ts, one))[2],
+    ),
     (rule_5, Doubles, "__call__", lambda self, key: False),
     (rule_6, AssetBook, "_kept", lambda self, rows, side, newer: rows),
     (rule_6, AssetBook, "snapshot", lambda self, t, event, real=AssetBook.snapshot: (setattr(self, "last_ts", 0), real(self, t, event))[1]),
@@ -227,7 +234,9 @@ RULES: list[tuple[Callable[[], None], Any, str, Any]] = [
 
 
 @pytest.mark.parametrize(("rule", "where", "name", "broken"), RULES, ids=[f"{row[0].__name__}-{row[2]}" for row in RULES])
-def test_each_rule_is_kept_and_its_absence_seen(rule: Callable[[], None], where: Any, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_rule_is_kept_and_its_absence_seen(
+    rule: Callable[[], None], where: Any, name: str, broken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rule()
     monkeypatch.setattr(where, name, broken)
     with pytest.raises(AssertionError):

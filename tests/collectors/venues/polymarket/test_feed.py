@@ -130,7 +130,13 @@ def test_every_real_frame_is_accounted_for() -> None:
         records = ClobFeed().receive(T, frame)[0]
         assert records and not any(isinstance(record, Unknown) for record in records), name
         counts.update(type(record).__name__ for record in records)
-    assert counts["BookSnapshot"] >= 5 and counts["Trade"] >= 4 and counts["TickSize"] >= 4 and counts["Quote"] >= 2 and counts["Lifecycle"] >= 3
+    assert (
+        counts["BookSnapshot"] >= 5
+        and counts["Trade"] >= 4
+        and counts["TickSize"] >= 4
+        and counts["Quote"] >= 2
+        and counts["Lifecycle"] >= 3
+    )
 
 
 @pytest.mark.captures

@@ -118,7 +118,10 @@ def test_strikes_of_real_windows_are_the_ticks_of_their_start() -> None:
 def rtds_1() -> None:
     feed = RtdsFeed()
     commands = feed.want(T, ["a/1", "b/2"])[1]
-    assert all(len(json.loads(c.data)["subscriptions"]) == 1 and " " not in c.data for c in commands if isinstance(c, Send)) and len(commands) == 2
+    assert (
+        all(len(json.loads(c.data)["subscriptions"]) == 1 and " " not in c.data for c in commands if isinstance(c, Send))
+        and len(commands) == 2
+    )
 
 
 def rtds_2() -> None:
@@ -142,7 +145,12 @@ def rtds_4() -> None:
     plain = feed.receive(T, tick(100, "79697.73000000", "crypto_prices", "btcusdt"))[0]
     whole = feed.receive(T, tick(101, "79697", "crypto_prices", "btcusdt"))[0]
     rounded = feed.receive(T, tick(101, "", "crypto_prices_twap_sixty", value=0.00001))[0]
-    assert [values(one)[0][1] for one in (scaled, plain, whole, rounded)] == ["79697.575317474428059648", "79697.73000000", "79697", "0.00001"]
+    assert [values(one)[0][1] for one in (scaled, plain, whole, rounded)] == [
+        "79697.575317474428059648",
+        "79697.73000000",
+        "79697",
+        "0.00001",
+    ]
 
 
 def bolt_5() -> None:
@@ -160,13 +168,22 @@ def bolt_5() -> None:
     wrong = feed.receive(T, bolt(2, 101, SECRETS[2]))
     said = repr((records, [c for c in commands if isinstance(c, Mark)], echoed, wrong, feed, feed.checkpoint(), feed.streams))
     assert not any(secret in said for secret in SECRETS) and isinstance(wrong[0][0], Unknown)
-    assert [json.loads(c.data)["auth"] for c in first if isinstance(c, Send)] == [dict(zip(("apiKey", "secret", "passphrase"), SECRETS, strict=True))]
+    assert [json.loads(c.data)["auth"] for c in first if isinstance(c, Send)] == [
+        dict(zip(("apiKey", "secret", "passphrase"), SECRETS, strict=True))
+    ]
 
 
 def bolt_6() -> None:
     feed, out = PolyBoltFeed(SECRETS), []
     feed.opened(T)
-    for frame in (bolt(2, 100), bolt(3, 101), bolt(6, 102, dropped=2), bolt(1, 103, channel="price.crypto"), bolt(7, 103, dropped=4), bolt(1, 104)):
+    for frame in (
+        bolt(2, 100),
+        bolt(3, 101),
+        bolt(6, 102, dropped=2),
+        bolt(1, 103, channel="price.crypto"),
+        bolt(7, 103, dropped=4),
+        bolt(1, 104),
+    ):
         out += [r for r in feed.receive(T, frame)[0] if isinstance(r, Gap | Reset)]
     assert gaps(out) == [(1, 1), (4, 5), (0, 0)] and feed.dropped == 6
     assert [type(record) for record in out][-1] is Reset
@@ -186,7 +203,12 @@ Series = prices._Series
 RULES: list[tuple[Any, Any, str, Any]] = [
     (rtds_1, RtdsFeed, "_subscription", lambda self, name: Send('{"subscriptions": [{"topic": "a"}, {"topic": "b"}]}')),
     (rtds_2, prices, "_PING_NS", 20 * SECOND),
-    (rtds_3, RtdsFeed, "_ticks", lambda self, t, topic, payload: [] if payload.data else self._prices(t, "btc/usd", topic, payload, scaled=True, window_s=0)),
+    (
+        rtds_3,
+        RtdsFeed,
+        "_ticks",
+        lambda self, t, topic, payload: [] if payload.data else self._prices(t, "btc/usd", topic, payload, scaled=True, window_s=0),
+    ),
     (rtds_4, prices, "exact", lambda value, full, *, scaled: full or "1"),
     (bolt_5, PolyBoltFeed, "_hidden", lambda self, text: text),
     (bolt_6, PolyBoltFeed, "_sequence", lambda self, t, channel, frame: []),
@@ -223,7 +245,9 @@ def test_gaps_are_marks_too() -> None:
     feed.receive(T, tick(100, "1"))
     records, commands = feed.receive(T + SECOND, tick(105, "1"))
     assert gaps(records) == [(101, 104)]
-    assert [(c.kind, c.fields["from_id"], c.fields["to_id"], c.fields["from_ns"]) for c in commands if isinstance(c, Mark)] == [("gap", 101, 104, T)]
+    assert [(c.kind, c.fields["from_id"], c.fields["to_id"], c.fields["from_ns"]) for c in commands if isinstance(c, Mark)] == [
+        ("gap", 101, 104, T)
+    ]
 
 
 def test_memory_of_seconds_is_bounded() -> None:

@@ -35,7 +35,13 @@ def test_a_frame_of_one_window_goes_there_whole() -> None:
 
 
 def test_an_array_of_several_windows_is_filed_whole_and_in_parts() -> None:
-    parts = [book(UP, 1, {"0.1": "5"}, {}), {"market": "0xdead", "event_type": "book"}, book("8", 1, {}, {}, market=OTHER), {"x": 1}, trade(DOWN, 2)]
+    parts = [
+        book(UP, 1, {"0.1": "5"}, {}),
+        {"market": "0xdead", "event_type": "book"},
+        book("8", 1, {}, {}, market=OTHER),
+        {"x": 1},
+        trade(DOWN, 2),
+    ]
     texts = [json.dumps(part, separators=separators) for part, separators in zip(parts, [(",", ":"), (", ", ": ")] * 3, strict=False)]
     frame = ("[ " + " ,\n".join(texts) + "]").encode()
     assert router().route(frame) == [
@@ -51,7 +57,9 @@ def test_one_strange_element_keeps_the_array_out_of_a_window() -> None:
     assert [key for key, _, _ in router().route(frame)] == ["", "one"]
 
 
-@pytest.mark.parametrize("data", [b"PONG", b"", b"[]", b"[", b"[1,2]", b"{", b"\xff", b"null", compact({"event_type": "new_market", "market": "0xdead"})])
+@pytest.mark.parametrize(
+    "data", [b"PONG", b"", b"[]", b"[", b"[1,2]", b"{", b"\xff", b"null", compact({"event_type": "new_market", "market": "0xdead"})]
+)
 def test_what_belongs_to_no_window_stays_on_the_venues_tape(data: bytes) -> None:
     assert router().route(data) == [("", None, data)]
 
@@ -103,7 +111,9 @@ def test_each_frame_is_filed_as_often_as_on_the_best_socket(rows: list[tuple[str
 def test_two_lossy_sockets_make_one_whole_tape(values: list[int], lost_a: set[int], lost_b: set[int], lag: int) -> None:
     """What at least one socket brought is filed exactly once, in spite of equal frames, if no equal frames were lost on both."""
     stream = [b"%d-%d" % (value, number) for number, value in enumerate(values)]
-    events = [(2 * n, "a", f) for n, f in enumerate(stream) if n not in lost_a] + [(2 * (n + lag) + 1, "b", f) for n, f in enumerate(stream) if n not in lost_b]
+    events = [(2 * n, "a", f) for n, f in enumerate(stream) if n not in lost_a] + [
+        (2 * (n + lag) + 1, "b", f) for n, f in enumerate(stream) if n not in lost_b
+    ]
     union = Union()
     union.opened("a", 0)
     union.opened("b", 0)

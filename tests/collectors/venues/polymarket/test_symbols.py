@@ -76,7 +76,13 @@ def test_known_slugs(slug: str, start: int, end: int) -> None:
         *("xyz-updown-5m-1767507300", "zcash-up-or-down-june-3-2026-3am-et", "bitcoin-up-or-down-june-03-2026-3am-et"),
         *("bitcoin-up-or-down-june-3-2026-13am-et", "bitcoin-up-or-down-june-3-2026-0am-et", "bitcoin-up-or-down-june-31-2026-3am-et"),
         *("bitcoin-up-or-down-march-8-2026-2am-et", "bitcoin-up-or-down-smarch-3-2026-3am-et", "bitcoin-up-or-down-on-june-04-2026"),
-        *("btc-updown-0s-5", "btc-updown-5m-١٧٦٧٥٠٧٣٠٠", "../../etc/passwd", "btc-updown-5m-1767507300\n", "bitcoin-up-or-down-june-3-0000-3am-et"),
+        *(
+            "btc-updown-0s-5",
+            "btc-updown-5m-١٧٦٧٥٠٧٣٠٠",
+            "../../etc/passwd",
+            "btc-updown-5m-1767507300\n",
+            "bitcoin-up-or-down-june-3-0000-3am-et",
+        ),
     ],
 )
 def test_what_names_no_window_is_refused(slug: str) -> None:
@@ -93,7 +99,9 @@ def test_any_text_is_a_window_or_refused(slug: str) -> None:
         assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize(("coin", "timeframe", "near"), [("bitcoin", "15m", "bitcoin"), ("btx", "15m", "'btc'"), ("btc", "15", "'15m'"), ("zec", "1h", "5m")])
+@pytest.mark.parametrize(
+    ("coin", "timeframe", "near"), [("bitcoin", "15m", "bitcoin"), ("btx", "15m", "'btc'"), ("btc", "15", "'15m'"), ("zec", "1h", "5m")]
+)
 def test_settings_name_the_nearest(coin: str, timeframe: str, near: str) -> None:
     with pytest.raises(SettingsError, match=near):
         at(coin, timeframe, 0)

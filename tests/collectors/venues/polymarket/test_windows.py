@@ -36,8 +36,17 @@ def rows(path: str = "BTC-5m-markets-2026-06-08.jsonl.gz") -> list[dict[str, Any
 def market(window: Window, **more: Any) -> dict[str, Any]:
     """A Gamma market as it looks before its window opens."""
     up, down = str(10**70 + window.start), str(10**70 + window.start + 1)
-    out = {"slug": window.slug, "conditionId": f"0x{window.start:064x}", "outcomes": '["Up", "Down"]', "clobTokenIds": json.dumps([up, down])}
-    return out | {"outcomePrices": '["0.5", "0.5"]', "closed": False, "eventStartTime": None, "version": "v1", "umaResolutionStatus": None} | more
+    out = {
+        "slug": window.slug,
+        "conditionId": f"0x{window.start:064x}",
+        "outcomes": '["Up", "Down"]',
+        "clobTokenIds": json.dumps([up, down]),
+    }
+    return (
+        out
+        | {"outcomePrices": '["0.5", "0.5"]', "closed": False, "eventStartTime": None, "version": "v1", "umaResolutionStatus": None}
+        | more
+    )
 
 
 SETTLED = {"closed": True, "umaResolutionStatus": "resolved", "outcomePrices": '["1", "0"]', "closedTime": "2026-07-24 00:10:52+00"}
@@ -59,9 +68,16 @@ class Gamma:
         window, name = life.window, request.split()[1]
         if name.startswith("/clob-markets/"):
             assert life.facts
-            return 200, compact({"t": [{"t": token, "o": o} for token, o in zip(life.facts.tokens, life.facts.outcomes, strict=True)], "mts": 0.01})
+            return 200, compact(
+                {"t": [{"t": token, "o": o} for token, o in zip(life.facts.tokens, life.facts.outcomes, strict=True)], "mts": 0.01}
+            )
         if name.startswith("/markets/0x"):
-            return 200, compact({"closed": True, "tokens": [{"token_id": "1", "outcome": o, "winner": o == self.winner, "price": 1} for o in ("Up", "Down")]})
+            return 200, compact(
+                {
+                    "closed": True,
+                    "tokens": [{"token_id": "1", "outcome": o, "winner": o == self.winner, "price": 1} for o in ("Up", "Down")],
+                }
+            )
         if now < window.start + self.born:
             return 404, b'{"type":"not found error"}'
         found = market(window) | ({"clobTokenIds": ""} if now < window.start + self.born + self.lag else {})
@@ -173,7 +189,12 @@ def test_owners_of_requests() -> None:
     slug = first_window().slug
     facts = run.windows.lives[slug].facts
     assert facts
-    for request in (f"GET /events/slug/{slug}", f"GET /markets/slug/{slug}", f"GET /clob-markets/{facts.condition}", f"GET /markets/{facts.condition}"):
+    for request in (
+        f"GET /events/slug/{slug}",
+        f"GET /markets/slug/{slug}",
+        f"GET /clob-markets/{facts.condition}",
+        f"GET /markets/{facts.condition}",
+    ):
         assert run.windows.owner(request) == slug
     for request in ("", "GET /", "GET /events/slug/other", "POST /books [1]"):
         assert run.windows.owner(request) == ""
@@ -231,7 +252,10 @@ def rule_4() -> None:
     assert run.windows.heard(1, tick) == []
     run.venue.metadata = True
     run.until(after.start + 1, after.end - 100)
-    assert [fields["source"] for _, fields in run.said(after.slug, "strike")] == ["gamma finalPrice of the window before", "gamma priceToBeat"]
+    assert [fields["source"] for _, fields in run.said(after.slug, "strike")] == [
+        "gamma finalPrice of the window before",
+        "gamma priceToBeat",
+    ]
     assert run.windows.heard(1, tick) == []
     hour = at("btc", "1h", START + 7200)
     run.windows.lives[hour.slug] = Life(hour)
@@ -296,7 +320,13 @@ def test_real_markets_become_windows_with_their_tokens_and_results() -> None:
         window = at("btc", "5m", row["start_sec"])
         windows.lives[slug] = Life(window)
         t = (window.end + 60) * SECOND
-        body = compact({"slug": slug, "markets": [row["raw"]], "eventMetadata": {"priceToBeat": row["strike_value"] and int(row["strike_value"]) / 1e18}})
+        body = compact(
+            {
+                "slug": slug,
+                "markets": [row["raw"]],
+                "eventMetadata": {"priceToBeat": row["strike_value"] and int(row["strike_value"]) / 1e18},
+            }
+        )
         _, commands = windows.fetched(t, f"GET /events/slug/{slug}", 200, body)
         life = windows.lives[slug]
         assert life.facts and list(life.facts.tokens) == row["token_ids"] and life.facts.condition == row["condition_id"]
@@ -407,7 +437,14 @@ def test_position_ids_of_version_two_are_taken_and_told() -> None:
 
 @pytest.mark.parametrize(
     ("status", "data", "kind"),
-    [(404, b"{}", None), (0, b"no answer", None), (200, b"<html>", Unknown), (200, b'{"slug":"\xff"}', Unknown), (200, b"[]", Notice), (200, b"", Unknown)],
+    [
+        (404, b"{}", None),
+        (0, b"no answer", None),
+        (200, b"<html>", Unknown),
+        (200, b'{"slug":"\xff"}', Unknown),
+        (200, b"[]", Notice),
+        (200, b"", Unknown),
+    ],
 )
 def test_bad_replies_are_told_and_asked_again(status: int, data: bytes, kind: Any) -> None:
     window = first_window()
