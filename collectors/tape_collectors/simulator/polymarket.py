@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
@@ -48,6 +49,7 @@ class Polymarket(VenueServer):
         self.tokens: dict[str, Window] = {}
         self.conditions: dict[str, Window] = {}
         self.markets: dict[str, dict[str, Any]] = {}
+        self.strikes: dict[str, float] = {}
         self.rtds = Rtds(self)
         self.polybolt = PolyBolt(self, credentials)
         self.announced: set[str] = set()
@@ -64,6 +66,29 @@ class Polymarket(VenueServer):
         self.tokens |= {window.up: window, window.down: window}
         self.conditions[window.condition] = window
         return window
+
+    def adopt(self, rows: Iterable[dict[str, Any]], ticks: dict[int, str]) -> None:
+        """Serve recorded markets and reference prices in place of simulated ones.
+
+        A row has ``slug``, ``start_sec``, ``end_sec``, ``token_ids``, ``condition_id``, ``strike_value`` (times 10¹⁸) and Gamma's own body in
+        ``raw``; ``ticks`` is second -> exact price times 10¹⁸.
+        """
+        for row in rows:
+            window = self.windows[row["slug"]] = Window(row["slug"], row["asset"], row["start_sec"], row["end_sec"], self.seed)
+            window.condition, (window.up, window.down) = row["condition_id"], row["token_ids"]
+            self.tokens |= {window.up: window, window.down: window}
+            self.conditions[window.condition] = window
+            self.markets[window.slug] = row["raw"]
+            if row["strike_value"]:
+                self.strikes[window.slug] = int(row["strike_value"]) / 1e18
+        self.rtds.ticks = ticks
+
+    def _given(self, window: Window) -> dict[str, Any]:
+        """A recorded market as Gamma would have told it now: it was recorded after its end."""
+        market = dict(self.markets[window.slug])
+        if not self.resolved(window):
+            market |= {"closed": False, "outcomePrices": dumps(["0.5", "0.5"]), "umaResolutionStatus": "", "automaticallyResolved": False}
+        return market
 
     def resolved(self, window: Window) -> bool:
         """Whether the result is out."""
@@ -85,12 +110,15 @@ class Polymarket(VenueServer):
         app.router.add_get("/time", self._time)
         app.router.add_get("/ok", self._ok)
         app.router.add_get("/v2/resolutions", self._resolutions)
-        app.router.add_post("/rpc", lambda request: chain.reply(self, request))
+        app.router.add_post("/rpc", self._rpc)
+
+    async def _rpc(self, request: web.Request) -> web.StreamResponse:
+        return await chain.reply(self, request)
 
     def market(self, window: Window) -> dict[str, Any]:
         """The Gamma market object. Lists are JSON inside strings."""
         if window.slug in self.markets:
-            return self.markets[window.slug]
+            return self._given(window)
         done = self.resolved(window)
         tokens = [window.up, window.down]
         prices = (["1", "0"] if window.up_won else ["0", "1"]) if done else ["0.5", "0.5"]
@@ -126,12 +154,11 @@ class Polymarket(VenueServer):
         market = self.market(window)
         body = {"id": "9" + market["id"], "slug": window.slug, "ticker": window.slug, "title": market["question"], "markets": [market]}
         body |= {"startTime": iso(window.start), "endDate": market["endDate"], "closed": market["closed"], "active": True}
-        if window.slug in self.markets:
-            return body
         metadata = {}
-        if self.now() >= window.start + self.strike_s:
-            metadata["priceToBeat"] = window.strike
-        if self.resolved(window):
+        strike = self.strikes.get(window.slug) if window.slug in self.markets else window.strike
+        if self.now() >= window.start + self.strike_s and strike is not None:
+            metadata["priceToBeat"] = strike
+        if self.resolved(window) and window.slug not in self.markets:
             metadata["finalPrice"] = window.final
         return body | ({"eventMetadata": metadata} if metadata else {})
 
