@@ -70,8 +70,8 @@ class Polymarket(VenueServer):
     def adopt(self, rows: Iterable[dict[str, Any]], ticks: dict[int, str]) -> None:
         """Serve recorded markets and reference prices in place of simulated ones.
 
-        A row has ``slug``, ``start_sec``, ``end_sec``, ``token_ids``, ``condition_id``, ``strike_value`` (times 10¹⁸) and Gamma's own body in
-        ``raw``; ``ticks`` is second -> exact price times 10¹⁸.
+        A row has ``slug``, ``start_sec``, ``end_sec``, ``token_ids``, ``condition_id``, ``strike_value`` (times 10¹⁸) and Gamma's own
+        body in ``raw``; ``ticks`` is second -> exact price times 10¹⁸.
         """
         for row in rows:
             window = self.windows[row["slug"]] = Window(row["slug"], row["asset"], row["start_sec"], row["end_sec"], self.seed)
