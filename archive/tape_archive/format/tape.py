@@ -43,10 +43,10 @@ class Tape:
                 return t
         return 0
 
-    def turn(self, t: int, head: Sequence[bytes]) -> Path | None:
+    def turn(self, t: int, head: Sequence[bytes], seal_t: int = 0) -> Path | None:
         """Seal the segment that is open, if any, and begin (or go on with) the one of the hour of ``t``
-        with these lines. Gives the sealed file."""
-        sealed = self.seal(t)
+        with these lines. Gives the sealed file, whose seal mark has the time ``seal_t``, before ``t``."""
+        sealed = self.seal(seal_t or t - 1)
         turn = 0
         path = segment_path(self.root, self.venue, self.stream, t)
         while (line := last_line(path)) and b'"mark":"seal"' in line:

@@ -149,7 +149,7 @@ class TapeIntake:
         """Begin the next segment (or the first of this run) with its head mark and checkpoints."""
         recorder = self.recorder
         head = dict(self._head()) | {"begun": recorder.begun, "checkpoint": checkpoint}
-        t = recorder.clock.now()
+        seal_t, t = recorder.clock.now(), recorder.clock.now()
         lines = [mark_line(t, "tape", "tape", head)]
         if recorder.consumer is not None:
             recorder.consumer.advance(t)
@@ -158,7 +158,7 @@ class TapeIntake:
                 for state in feed.checkpoint():
                     more = recorder.consumer.state(self.venue, s, str(state["symbol"]))
                     lines.append(mark_line(recorder.clock.now(), s, "book", {**state, **more}))
-        sealed = self.tape.turn(t, lines)
+        sealed = self.tape.turn(t, lines, seal_t)
         if sealed is not None:
             recorder.sealed.append(sealed)
         self.last_t = recorder.clock.now()

@@ -1,0 +1,110 @@
+"""Hours that turn, clocks that step, decoders that fall behind: the rebuilt series is the live one all the same."""
+
+from __future__ import annotations
+
+import filecmp
+import time
+from pathlib import Path
+
+import pytest
+
+from tape_access import book
+from tape_archive.format.clock import TapeClock
+from tape_archive.format.layout import segments
+from tape_archive.format.lines import parse
+from tape_archive.format.read import read_lines
+from tape_collectors import derive, wiring
+from tape_collectors.runtime import recorder
+from tape_collectors.simulator.world import Simulator
+from tests.support.recording import record_cex, rows, simulator, tape
+
+SECOND = 10**9
+SETTINGS = {"venues": ("binance_spot",), "symbols": ("BTCUSDT", "ETHUSDT"), "hz": 5.0, "top": 10}
+
+
+def same(root: Path) -> None:
+    derive.write(root, root / "again")
+    assert filecmp.cmp(root / "logs" / "cex.csv", root / "again" / "logs" / "cex.csv", shallow=False)
+
+
+def clock_at(monkeypatch: pytest.MonkeyPatch, second: float) -> None:
+    """The recorder's wall clock shows this unix second now."""
+    offset = int(second * SECOND) - time.time_ns()
+    monkeypatch.setattr(wiring, "TapeClock", lambda after: TapeClock(lambda: time.time_ns() + offset, time.monotonic_ns, after))
+
+
+async def test_at_the_hour_a_new_segment_begins_with_all_that_a_reader_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = 1_800_000_000
+    clock_at(monkeypatch, hour - 3.2)
+    async with Simulator(["binance_spot"]) as venues:
+        assert await record_cex(tmp_path, venues.endpoints, 7.0, **SETTINGS) == 0
+    first, second = segments(tmp_path)
+    assert (first.hour, second.hour) == ((hour - 3600) * SECOND, hour * SECOND)
+    before, after = [[parse(raw) for raw in read_lines(one.file, sealed=True)] for one in (first, second)]
+    assert before[-1].mark == "seal" and after[0].mark == "tape" and after[0].fields["checkpoint"] is True
+    assert {line.fields["symbol"] for line in after if line.mark == "book"} == {"BTCUSDT", "ETHUSDT"}
+    assert max(line.t for line in before if line.data) < hour * SECOND <= min(line.t for line in after if line.data)
+    same(tmp_path)
+
+    series = rows(tmp_path / "logs" / "cex.csv")
+    late = [list(row.values()) for row in series if float(row["t_sample_unix"]) > hour]
+    assert len(late) >= 20 and not any(row["err"] for row in series if hour - 1 < float(row["t_sample_unix"]) < hour + 2)
+    from tape_collectors.sinks.csv import row as cells
+
+    alone = [list(cells(sample)) for _, samples in derive.series([second]) for sample in samples if sample.tick > hour * SECOND]
+    assert alone == late, "the second hour read alone gives the same rows, numbers and coverage"
+    view = book.at(tmp_path, "binance_spot", "BTCUSDT", (hour + 1) * SECOND)
+    assert view.proven and len(view.bids) == 10
+
+
+async def test_a_second_run_goes_on_behind_the_first(tmp_path: Path) -> None:
+    async with Simulator(["binance_spot"]) as venues:
+        for _ in range(3):
+            assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS) == 0
+    same(tmp_path)
+    keys = [(row["t_sample_unix"], row["symbol"]) for row in rows(tmp_path / "logs" / "cex.csv")]
+    assert len(keys) == len(set(keys)) > 30
+    assert [row["sample_id"] for row in rows(tmp_path / "logs" / "cex.csv")].count("1") == 6, "sample_id begins anew with each run"
+
+
+async def test_a_clock_that_steps_is_said_and_time_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = time.monotonic()
+
+    def wall() -> int:
+        passed = time.monotonic() - begun
+        return time.time_ns() + (3600 * SECOND if 2 < passed < 4 else -20 * SECOND if passed >= 4 else 0)
+
+    monkeypatch.setattr(wiring, "TapeClock", lambda after: TapeClock(wall, time.monotonic_ns, after))
+    async with Simulator(["binance_spot"]) as venues:
+        assert await record_cex(tmp_path, venues.endpoints, 7.0, **SETTINGS) == 0
+    lines = tape(tmp_path)
+    assert all(one.t < other.t for one, other in zip(lines, lines[1:], strict=False))
+    offsets = [line.fields["offset_ns"] / SECOND for line in lines if line.mark == "clock"]
+    assert any(offset > 3000 for offset in offsets) and any(offset < -3000 for offset in offsets)
+    same(tmp_path)
+
+
+async def test_a_decoder_that_falls_behind_goes_on_from_the_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = []
+    take, one = recorder.Recorder._catch_up, recorder.Recorder._one
+
+    def slow(self: recorder.Recorder, entry: object) -> None:
+        if 3 < time.monotonic() - begun < 5:
+            time.sleep(0.02)
+        one(self, entry)  # type: ignore[arg-type]
+
+    def watched(self: recorder.Recorder, seconds: float) -> None:
+        behind.append(self.frames)
+        take(self, seconds)
+
+    monkeypatch.setattr(recorder, "LIMIT", 1_500)
+    monkeypatch.setattr(recorder.Recorder, "_one", slow)
+    monkeypatch.setattr(recorder.Recorder, "_catch_up", watched)
+    begun = time.monotonic()
+    with simulator(tmp_path, "--venues", "binance_spot") as endpoints:
+        assert await record_cex(tmp_path, endpoints, 10.0, **SETTINGS) == 0
+    assert len(behind) > 3, "it did fall behind"
+    lines = tape(tmp_path)
+    assert max(one.t - other.t for one, other in zip(lines[1:], lines, strict=False)) < 3 * SECOND, "the tape did not wait"
+    assert not [line for line in lines if line.mark in ("gap", "lost", "unknown")]
+    same(tmp_path)
