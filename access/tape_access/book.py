@@ -51,12 +51,12 @@ def at(root: Path, venue: str, symbol: str, t: int = 0, depth: int = 10) -> View
         near = get_close_matches(market.symbol, symbols, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise NotFound(f"{venue} has no {market.symbol!r} on these tapes{hint} (there: {', '.join(sorted(symbols)[:10]) or 'nothing'})")
-    return _view(market, seen, depth, t)
+    return _view(market, seen, depth)
 
 
-def _view(market: Market, seen: int, depth: int, t: int) -> View:
+def _view(market: Market, seen: int, depth: int) -> View:
     side = market.best()
-    if side is None and not t and isinstance(market, _Remembering) and market.ended is not None:
+    if side is None and isinstance(market, _Remembering) and market.ended is not None:
         seen, side = market.ended
     if side is None or side.book is None:
         return View(market.venue, market.symbol, seen, False, [], [], market.why)
@@ -82,7 +82,7 @@ class _Remembering(Market):
             self.ended = (t, best)
 
 
-def _replay(chosen: list[Segment], venue: str, market: Market, t: int, symbols: set[str]) -> int:
+def _replay(chosen: list[Segment], venue: str, market: _Remembering, t: int, symbols: set[str]) -> int:
     """Run the market over the segments; gives the time of the last line used."""
     seen = 0
     by_stream: dict[str, list[Path]] = {}
@@ -98,11 +98,13 @@ def _lines(paths: list[Path]) -> Iterator[bytes]:
         yield from read_lines(path)
 
 
-def _run(replay: Replay, raws: Iterator[bytes], market: Market, t: int, symbols: set[str]) -> int:
+def _run(replay: Replay, raws: Iterator[bytes], market: _Remembering, t: int, symbols: set[str]) -> int:
     seen, run = 0, ""
     for raw in raws:
         line = parse(raw)
         if t and line.t > t:
+            # The tape goes on after this time: what ended before it is an end within the recording.
+            market.ended = None
             break
         seen = line.t
         if line.mark == "close" and (ended := replay.ends(line.s)):
@@ -138,5 +140,5 @@ def _window(root: Path, symbol: str, t: int, depth: int) -> View:
             raise SettingsError(f"{slug} has no outcome {outcome!r} (known: {', '.join(names)})")
         market = _Remembering("polymarket", wanted)
         seen = _run(Merged(load("polymarket").feed, "clob"), read_lines(path), market, t, set())
-        return _view(market, seen or parse(last_line(path) or b"").t, depth, t)
+        return _view(market, seen or parse(last_line(path) or b"").t, depth)
     raise NotFound(f"no window under {root} for {symbol!r}; tape ls --root {root} shows what is there")
