@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -107,16 +109,28 @@ def _sizes(book: AssetBook) -> Sizes:
     return {("BUY", at): size for at, size in bids} | {("SELL", at): size for at, size in asks}
 
 
+@contextmanager
+def _limit_kept() -> Iterator[None]:
+    """Importing web3 raises the recursion limit of the whole process to 100,000: what is nested so deep then overruns the stack."""
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _client(host: str) -> Any:
     try:
-        from py_clob_client.client import ClobClient
+        with _limit_kept():
+            from py_clob_client.client import ClobClient
     except ImportError as error:
         raise SettingsError(f"{error.name} is not installed: pip install 'tapeline[polymarket]'") from None
     return ClobClient(host)
 
 
 def _books(client: Any, tokens: Sequence[str]) -> dict[str, Sizes]:
-    from py_clob_client.clob_types import BookParams
+    with _limit_kept():
+        from py_clob_client.clob_types import BookParams
 
     if not tokens:
         return {}
@@ -179,8 +193,9 @@ class ChainCheck:
 
 def read_chain(address: str, condition: str) -> Resolution | None:
     """The resolution of a condition, or None if the chain has none yet. Raises whatever web3 raises."""
-    from web3 import HTTPProvider, Web3
-    from web3.middleware import ExtraDataToPOAMiddleware
+    with _limit_kept():
+        from web3 import HTTPProvider, Web3
+        from web3.middleware import ExtraDataToPOAMiddleware
 
     web3 = Web3(HTTPProvider(address, request_kwargs={"timeout": _TIMEOUT_S / 2}))
     web3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
