@@ -137,7 +137,8 @@ class _Scan:
         opened = self.opened.pop(s, 0)
         for stream in feed.streams.values():
             first_t = self._before.pop(id(stream), 0) or stream.first_t
-            shown = self._then.pop(id(stream), (0, 0, 0) if self._ended else (stream.frames, stream.first_t, stream.last_t))
+            outside = self._ended or t < self._from
+            shown = self._then.pop(id(stream), (0, 0, 0) if outside else (stream.frames, stream.first_t, stream.last_t))
             epoch = Epoch(
                 *(self._epoch_name(s), opened or first_t, t, first_t, stream.last_t if first_t else 0),
                 *(stream.first_id, stream.last_id, stream.dense, why, bool(self.slug)),

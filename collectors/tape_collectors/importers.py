@@ -207,6 +207,8 @@ def jsonl(path: Path) -> Iterator[Event]:
             fields = decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise FormatError(f"{path}, line {number}: {error}; a torn last line can be cut off") from None
+        if "kind" in fields and "ns" in fields:
+            raise FormatError(f"{path}, line {number}: this is a line of frames.ndjson; import it with --format cryptofeed")
         stamp = next((fields[key] for key in ("recv_ns", "t", "ns", "timestamp", "recv_ms") if key in fields), None)
         if stamp is None:
             raise FormatError(f"{path}, line {number}: no receive time (recv_ns, t, ns or timestamp)")
@@ -217,14 +219,17 @@ def jsonl(path: Path) -> Iterator[Event]:
         body = next((bytes(fields[key]) for key in ("m", "payload", "raw", "data") if key in fields), b"")
         if body[:1] not in (b'"', b"{", b"["):
             raise FormatError(f"{path}, line {number}: no frame (raw, m, payload or data: text, object or array)")
-        yield Event(ns, "frame", msgspec.json.decode(body, type=str).encode() if body.startswith(b'"') else body)
+        try:
+            yield Event(ns, "frame", msgspec.json.decode(body, type=str).encode() if body.startswith(b'"') else body)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise FormatError(f"{path}, line {number}: the frame is no text: {error}") from None
 
 
 def _slug(path: Path, fields: dict[str, msgspec.Raw]) -> str:
     # The oldest recordings name it only in their file name: btc-updown-15m-1767507300_1767507300_20260103_222417.jsonl
     try:
         named = msgspec.json.decode(fields["market_slug"], type=str) if "market_slug" in fields else ""
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError):
         named = ""
     return named or path.name.partition(".")[0].partition("_")[0]
 

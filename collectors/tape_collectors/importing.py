@@ -1,21 +1,23 @@
 """Writes what an importer gives to tapes: all of a recording or nothing of it, and never twice.
 
-Receive times are the recording's own, made strictly increasing: a time that does not exceed the one before becomes that plus 1 ns, and the
-``import`` mark says how many there were. An exchange's recording becomes a tape of its own, ``raw/<venue>/import-<digest>/…``: it may
-overlap what a recorder wrote, or another import, and the tapes still rise in time each. It is made aside and moved in by one rename.
+Receive times are the recording's own, made strictly increasing: a time that does not exceed the one before becomes that plus 1 ns. A depth
+snapshot that came before its stream's first frame is put behind that, since it joins a stream that has begun. The ``import`` mark says how
+many times were moved so (``moved``). An exchange's recording becomes a tape of its own, ``raw/<venue>/import-<digest>/…``: it may overlap
+what a recorder wrote, or another import, and each tape still rises in time. It is made aside and moved in by one rename.
 """
 
 from __future__ import annotations
 
 import heapq
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from hashlib import sha256 as hasher
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -31,6 +33,7 @@ from tape_collectors.importers import FORMATS, Event, unreadable
 from tape_collectors.venues import VENUES, canonical, load
 
 _BATCH = 500
+_DEPTH = re.compile(rb'"stream":"([^"@]+)@depth|"e":"depthUpdate".{,80}?"s":"([^"]+)"')
 #: domains that serve the data of another: Binance's public mirror
 _MIRRORS = {"binance.vision": "binance.com"}
 
@@ -154,6 +157,9 @@ class _Writer:
         self._lines: list[bytes] = []
         self._about = about
         self._judged = False
+        #: symbols whose depth stream has spoken, and snapshots of those whose has not
+        self._deep: set[str] = set()
+        self._early: dict[str, tuple[str, bytes]] = {}
         self._head = {
             **{"format": 1, "venue": venue.name, "stream": self.stream, "host": socket.gethostname(), "pid": os.getpid()},
             **{"run": self.stream, "setup": {}},
@@ -190,6 +196,8 @@ class _Writer:
                 self._flush()
         if not self.done.frames:
             raise FormatError(f"{self.done.source} holds no frame of a socket; give all raw files of a session, or their folder")
+        for request, data in self._early.values():
+            self._line(reply_line(self._t(self.last), request, data))
         for link in list(self.epochs):
             self._close(link, self.last, "end of the recording")
         counts = {"frames": self.done.frames, "replies": self.done.replies, "moved": self.moved}
@@ -231,16 +239,29 @@ class _Writer:
             self._judge(event.data)
         self._line(frame_line(self._t(event.ns), self.epochs[event.link], event.data))
         self.done.frames += 1
+        if match := _DEPTH.search(event.data, 0, 200):
+            symbol = (match[1] or match[2]).decode("utf-8", "replace").upper()
+            self._deep.add(symbol)
+            if symbol in self._early:
+                self._line(reply_line(self._t(event.ns), *self._early.pop(symbol)))
 
     def _reply(self, event: Event) -> None:
-        parts = urlsplit(event.about)
-        if parts.scheme:
+        symbol, path = event.about, self.venue.snapshot[0]
+        request = f"GET {path}?symbol={symbol}&limit={self.venue.snapshot[1]}"
+        if "://" in event.about:
             self._address(event.about)
-            request = f"GET {parts.path}?{parts.query}".rstrip("?")
-        else:
-            request = f"GET {self.venue.snapshot[0]}?symbol={event.about}&limit={self.venue.snapshot[1]}"
-        self._line(reply_line(self._t(event.ns), request, event.data))
+            parts = urlsplit(event.about)
+            # Binance answered under older versions of the same path: /api/v1/depth until 2021.
+            old = re.sub(r"/v\d+/", "/v0/", parts.path) == re.sub(r"/v\d+/", "/v0/", path)
+            symbol = parse_qs(parts.query).get("symbol", [""])[0] if old else ""
+            request = f"GET {path if old else parts.path}?{parts.query}".rstrip("?")
         self.done.replies += 1
+        if symbol and symbol not in self._deep:
+            # A snapshot joins a stream that has begun; cryptofeed read it while the stream's first frames waited in the socket.
+            self._early[symbol] = (request, event.data)
+            self.moved += 1
+        else:
+            self._line(reply_line(self._t(event.ns), request, event.data))
 
     def _address(self, url: str) -> None:
         """Refuse an address of another venue: its rules would judge the frames wrongly."""
