@@ -47,7 +47,7 @@ class DataAccessor:
         self.root = Path(root or os.environ.get("TAPE_ROOT") or ".").expanduser()
         self._hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
         if not _reachable(self.root):
-            raise NotFound(f"{self.root} is not there; give the --root of the recorders")
+            raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
 
     # -- windows ---------------------------------------------------------------------------------------------------------------
 
@@ -58,7 +58,8 @@ class DataAccessor:
 
         there = [_reachable(self.root / name) for name in (self._hot, "real_archive")]
         if not any(there):
-            raise NotFound(f"{self.root} has neither {self._hot} nor real_archive; is it the --root of poly-record?")
+            asked = " ".join(word for word in ("no", coin, timeframe, "window") if word)
+            raise NotFound(f"{asked} is recorded: {self.root} has neither {self._hot} nor real_archive; is it the --root of poly-record?")
         found = []
         for path in window_files(self.root, self._hot):
             try:

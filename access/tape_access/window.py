@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tape_access.union import one_socket
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
 from tape_archive.format.records import BookDelta, BookSnapshot, Gap, Quote, Record, ReferencePrice, Trade
@@ -43,7 +42,7 @@ class WindowData:
     def _read(self) -> None:
         replay = Merged(load("polymarket").feed, "clob")
         seen: set[tuple[object, ...]] = set()
-        for line in one_socket(self._lines()):
+        for line in self._lines():
             for s, record in replay.line(line):
                 if self._duplicates or not _again(record, seen):
                     self._records.append((s, record))

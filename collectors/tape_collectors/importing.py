@@ -24,8 +24,9 @@ import msgspec
 from tape_archive.format.atomic import failure, make_folder, sync_folder
 from tape_archive.format.errors import FormatError, SettingsError
 from tape_archive.format.layout import element, segments
-from tape_archive.format.lines import frame_line, mark_line, reply_line
+from tape_archive.format.lines import frame_line, mark_line, parse, reply_line
 from tape_archive.format.manifest import sha256
+from tape_archive.format.read import read_lines
 from tape_archive.format.rotation import next_hour
 from tape_archive.format.segment import mend
 from tape_archive.format.tape import FileTape, Tape, register
@@ -34,8 +35,9 @@ from tape_collectors.venues import VENUES, canonical, load
 
 _BATCH = 500
 _DEPTH = re.compile(rb'"stream":"([^"@]+)@depth|"e":"depthUpdate".{,80}?"s":"([^"]+)"')
-#: domains that serve the data of another: Binance's public mirror
-_MIRRORS = {"binance.vision": "binance.com"}
+#: domains that speak a venue's protocol: its own public mirror, and Binance US, which is another exchange with numbers of its own
+_SPOKEN = {"binance.vision": "binance.com", "binance.us": "binance.com"}
+_FOREIGN = ("binance.us",)
 
 
 class Imported(msgspec.Struct):
@@ -128,6 +130,11 @@ def import_recording(paths: Sequence[Path], kind: str, venue_name: str, root: Pa
     return done
 
 
+def import_file(path: Path, kind: str, venue_name: str, root: Path) -> Imported:
+    """Import a recording of one file."""
+    return import_recording([path], kind, venue_name, root)
+
+
 def _digest(path: Path) -> str:
     try:
         return sha256(path)
@@ -167,7 +174,12 @@ class _Writer:
         self.done = Imported(str(source), venue.name, 0, 0, 0, 0, 0, [])
 
     def move(self, root: Path) -> list[Path]:
-        """The tape to its place, by one rename; gives its files."""
+        """The tape to its place, by one rename; gives its files. Raises SettingsError where tapes of another exchange lie."""
+        origin = self._head.get("origin", "")
+        for name in {segment.stream: segment for segment in segments(root, self.venue.name)}.values():
+            there = parse(next(read_lines(name.file), b"") or mark_line(0, "tape", "tape", {})).fields.get("origin", "")
+            if there != origin:
+                raise SettingsError(f"{self.done.source} and {name.file} are of two exchanges that number alike; use a --root for each")
         for segment in segments(self.aside):
             register(segment.file)
         source = self.aside / "raw" / element(self.venue.name) / element(self.stream)
@@ -275,7 +287,9 @@ class _Writer:
         if other:
             raise FormatError(f"{self.done.source} is a recording of {other} ({host}); import it with --venue {other}")
         domain = ".".join(host.split(".")[-2:])
-        if _MIRRORS.get(domain, domain) not in {".".join(own.split(".")[-2:]) for own in _hosts(self.venue)}:
+        if domain in _FOREIGN and not getattr(getattr(self.venue, "rule", None), "by_pu", True):
+            self._head["origin"] = domain
+        elif domain in _FOREIGN or _SPOKEN.get(domain, domain) not in {".".join(own.split(".")[-2:]) for own in _hosts(self.venue)}:
             raise FormatError(f"{self.done.source} is a recording of {host}, which is neither {self.venue.name} nor any venue known here")
 
     def _judge(self, data: bytes) -> None:

@@ -68,7 +68,7 @@ def test_a_window_is_read_with_both_clocks_exact(tmp_path: Path, name: str) -> N
 
 
 def test_nothing_there_and_nothing_reachable_are_two_errors_and_no_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(NotFound, match="is not there"):
+    with pytest.raises(NotFound, match="is no folder"):
         DataAccessor(tmp_path / "none")
     accessor = DataAccessor(tmp_path)
     for ask in (accessor.list_all_windows, accessor.cex, accessor.coverage, lambda: accessor.get_window_jsonl(START)):

@@ -30,19 +30,19 @@ def command(kind: str, venue: str, root: str, as_json: bool, paths: tuple[str, .
         raise SettingsError(f"unknown format {kind!r}{hint} (known: {', '.join(FORMATS)})")
     canonical(venue)
     make_folder(Path(root))
-    done = []
+    done, skipped = [], []
     for files in recordings(kind, map(Path, paths)):
         result = import_recording(files, kind, venue, Path(root))
         done.append(result)
-        if as_json:
-            continue
         name = ", ".join(map(str, files))
         if result.skipped:
-            click.echo(f"{name}: skipped, it was imported here already (as {result.files[0] if result.files else result.source})")
-        else:
+            skipped.append(f"{name} was imported here already, as {result.files[0] if result.files else result.source}")
+        elif not as_json:
             span = f"{moment(result.first_ns)}, {duration(result.last_ns - result.first_ns)}"
             moved = f", {result.moved} times moved by 1 ns or more to keep order" if result.moved else ""
             click.echo(f"{name}: {result.frames:,} frames, {result.replies} replies, {span}{moved}")
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(done), indent=1).decode())
+    if skipped:
+        raise SettingsError(f"{'; '.join(skipped)}: nothing was done for it")
     return 0

@@ -97,14 +97,31 @@ def test_a_cryptofeed_session_is_the_same_from_its_raw_files_and_from_ndjson(tmp
 @pytest.mark.captures
 def test_recordings_of_another_exchange_or_product_are_refused(tmp_path: Path) -> None:
     root = captures() / "binance"
-    for venue in ("binance_spot", "binance_usdm"):
-        with pytest.raises(FormatError, match=r"recording of api\.binance\.us, which is neither"):
-            run(tmp_path, "cryptofeed", venue, root / "cryptofeed/us-2021-10-11/frames.ndjson.zst")
+    with pytest.raises(FormatError, match=r"recording of api\.binance\.us, which is neither binance_usdm"):
+        run(tmp_path, "cryptofeed", "binance_usdm", root / "cryptofeed/us-2021-10-11/frames.ndjson.zst")
     with pytest.raises(FormatError, match="import it with --venue binance_usdm"):
         run(tmp_path, "cryptofeed", "binance_spot", root / "cryptofeed/usdm-2021-07-22/frames.ndjson.zst")
     with pytest.raises(FormatError, match="import it with --venue binance_spot"):
         run(tmp_path, "hftbacktest", "binance_usdm", root / "hftbacktest-2024-08/spot/btcusdt_20240808.gz")
     assert left(tmp_path) == []
+
+
+@pytest.mark.captures
+def test_binance_us_speaks_as_spot_but_shares_no_root_with_it(tmp_path: Path) -> None:
+    root = captures() / "binance/cryptofeed"
+    us, com = root / "us-2021-10-11/frames.ndjson.zst", root / "spot-2021-10-11/frames.ndjson.zst"
+    run(tmp_path / "us", "cryptofeed", "binance_spot", us)
+    assert tape(tmp_path / "us")[0].fields["origin"] == "binance.us"
+    rows = coverage.of_root(tmp_path / "us")
+    assert sum(row.frames for row in rows) == 480 and all(row.complete for row in rows)
+    assert book.at(tmp_path / "us", "binance_spot", "COMP-USDT").proven
+    before = left(tmp_path / "us")
+    with pytest.raises(SettingsError, match="use a --root for each"):
+        run(tmp_path / "us", "cryptofeed", "binance_spot", com)
+    assert left(tmp_path / "us") == before
+    run(tmp_path / "com", "cryptofeed", "binance_spot", com)
+    with pytest.raises(SettingsError, match="use a --root for each"):
+        run(tmp_path / "com", "cryptofeed", "binance_spot", us)
 
 
 def test_the_same_file_is_not_imported_twice(tmp_path: Path) -> None:
@@ -115,14 +132,16 @@ def test_the_same_file_is_not_imported_twice(tmp_path: Path) -> None:
     before = left(root)
     copy = tmp_path / "copy.gz"
     copy.write_bytes(source.read_bytes())
-    first, second = run(root, "hftbacktest", "binance_spot", copy, other)
-    assert first["skipped"] and not second["skipped"]
+    with pytest.raises(SettingsError, match="copy.gz was imported here already, as raw/binance_spot/import-.*: nothing was done for it"):
+        run(root, "hftbacktest", "binance_spot", copy, other)
     assert [line.data for line in tape(root) if line.data].count(trade(1).encode()) == 1
-    assert set(before) < set(left(root))
+    assert set(before) < set(left(root)) and trade(3).encode() in [line.data for line in tape(root)]
     # Killed after the tape was moved in, before the ledger knew of it.
     (root / "state/imports.jsonl").unlink()
-    (again,) = run(root, "hftbacktest", "binance_spot", source)
-    assert again["skipped"]
+    before = left(root)
+    with pytest.raises(SettingsError, match="imported here already"):
+        run(root, "hftbacktest", "binance_spot", source)
+    assert left(root) == sorted([*before, "state/imports.jsonl"])
 
 
 def test_times_are_made_strictly_rising_and_what_went_back_is_counted(tmp_path: Path) -> None:
