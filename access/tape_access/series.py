@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SECOND = 1_000_000_000
-DAY = 86_400 * SECOND
+DAY = 86_400
 _TEXT = ("ts_sample_utc", "venue", "top_bids_json", "top_asks_json", "err", "symbol")
 #: int64 with empty cells: as float64, nanoseconds would lose their last digits
 _WHOLE = ("sample_id", "ts_venue_ns", "sequence")
 _SPAN = re.compile(r"_(\d{8})(?:_(\d\d))?$")
 
 
-def files(base: Path, start: int | None, end: int | None) -> list[Path]:
-    """The files of a series (``cex.csv``: also ``cex_20260110_12.csv``) that may hold ticks between two times (unix ns)."""
+def files(base: Path, start: float | None, end: float | None) -> list[Path]:
+    """The files of a series (``cex.csv``: also ``cex_20260110_12.csv``) that may hold ticks between two epoch seconds."""
     found = [path for path in base.parent.glob(f"{base.stem}*{base.suffix}") if path.stem == base.stem or _dated(base, path)]
     begins = sorted((_start(path), path) for path in found)
     chosen = []
@@ -49,7 +49,7 @@ def _start(path: Path) -> int:
         day = datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
         return 0
-    return (int(day.timestamp()) + int(match[2] or 0) * 3600) * SECOND
+    return int(day.timestamp()) + int(match[2] or 0) * 3600
 
 
 def read(
@@ -58,7 +58,7 @@ def read(
     """See ``DataAccessor.cex``."""
     import pandas as pd
 
-    chosen = files(base, start, end)
+    chosen = files(base, *(None if at is None else at / SECOND for at in (start, end)))
     if not chosen:
         raise NotFound(f"no series {base.name} in {base.parent}" + (" for that time" if start or end else ""))
     frames = [_file(path, columns) for path in chosen]

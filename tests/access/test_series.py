@@ -41,8 +41,7 @@ def test_only_files_that_can_hold_the_time_are_read(tmp_path: Path) -> None:
     (tmp_path / "logs" / "cex_other_20260110.csv").write_text("of another series\n")
     (tmp_path / "logs" / "cexy.csv").write_text("of another series\n")
     base = tmp_path / "logs" / "cex.csv"
-    hour = 3600 * 10**9
-    start = DAY * 10**9
+    hour, start = 3600, DAY
     assert [path.name for path in files(base, start + 13 * hour, start + 14 * hour)] == names[2:3]
     assert [path.name for path in files(base, start + 11 * hour, start + 12 * hour)] == names[1:3]
     assert [path.name for path in files(base, None, start - 1)] == names[:1]

@@ -132,7 +132,7 @@ def test_the_same_file_is_not_imported_twice(tmp_path: Path) -> None:
     before = left(root)
     copy = tmp_path / "copy.gz"
     copy.write_bytes(source.read_bytes())
-    with pytest.raises(SettingsError, match="copy.gz was imported here already, as raw/binance_spot/import-.*: nothing was done for it"):
+    with pytest.raises(SettingsError, match=r"copy\.gz was imported here already, as raw/binance_spot/import-.*: nothing was done for it"):
         run(root, "hftbacktest", "binance_spot", copy, other)
     assert [line.data for line in tape(root) if line.data].count(trade(1).encode()) == 1
     assert set(before) < set(left(root)) and trade(3).encode() in [line.data for line in tape(root)]
