@@ -6,6 +6,6 @@ Nothing heavy is imported before it is used: pandas and pyarrow only when a tabl
 from __future__ import annotations
 
 from tape_access.accessor import DataAccessor, Window
-from tape_archive.format.errors import FormatError, NotFound, SettingsError, StoreUnavailable, TapeError
+from tape_archive.format.errors import FormatError, NotFound, SettingsError, StoreDenied, StoreUnavailable, TapeError
 
-__all__ = ["DataAccessor", "FormatError", "NotFound", "SettingsError", "StoreUnavailable", "TapeError", "Window"]
+__all__ = ["DataAccessor", "FormatError", "NotFound", "SettingsError", "StoreDenied", "StoreUnavailable", "TapeError", "Window"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tape_archive.format.errors import NotFound, SettingsError
+from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreUnavailable
+from tape_archive.format.layout import name_of
 from tape_archive.format.layout import windows as window_files
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tape_access.window import WindowData
 
 Moment = int | float | str | datetime
+SECOND = 1_000_000_000
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
@@ -44,19 +46,24 @@ class DataAccessor:
             root = Path(hot_dir).expanduser().resolve().parent
         self.root = Path(root or os.environ.get("TAPE_ROOT") or ".").expanduser()
         self._hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
-        if not self.root.is_dir():
+        if not _reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
 
     # -- windows ---------------------------------------------------------------------------------------------------------------
 
     def windows(self, coin: str | None = None, timeframe: str | None = None) -> list[Window]:
-        """Every recorded window, by start. Files that are no windows are not listed."""
+        """Every recorded window, by start. Files that are no windows are not listed. Raises NotFound where no window ever was recorded,
+        StoreDenied and StoreUnavailable for a folder that cannot be read: never an empty list in their place."""
         from tape_collectors.venues.polymarket.symbols import parse
 
+        there = [_reachable(self.root / name) for name in (self._hot, "real_archive")]
+        if not any(there):
+            asked = " ".join(word for word in ("no", coin, timeframe, "window") if word)
+            raise NotFound(f"{asked} is recorded: {self.root} has neither {self._hot} nor real_archive; is it the --root of poly-record?")
         found = []
         for path in window_files(self.root, self._hot):
             try:
-                one = parse(path.name.partition(".jsonl")[0])
+                one = parse(name_of(path.name.partition(".jsonl")[0]))
             except SettingsError:
                 continue
             if coin in (None, one.coin) and timeframe in (None, one.timeframe):
@@ -88,7 +95,7 @@ class DataAccessor:
             named = parse(start)
             start, coin, timeframe = named.start, named.coin, named.timeframe
         check(coin, timeframe)
-        second = _seconds(start)
+        second = _ns(start) // SECOND
         known = self.windows(coin, timeframe)
         at = bisect.bisect_left(known, second, key=lambda window: window.start)
         if at < len(known) and known[at].start == second:
@@ -112,27 +119,46 @@ class DataAccessor:
     ) -> pd.DataFrame:
         """The CEX time series between two times (both inclusive): a DataFrame, one row a market and tick, in file order.
 
-        Columns as in docs/reference/csv.md; numbers float64, ``sample_id`` int64; empty cells NaN; ``err`` says why. Raises NotFound.
+        Columns as in the file's header. Numbers are float64; ``sample_id``, ``ts_venue_ns`` and ``sequence`` Int64 (exact); empty cells
+        are NaN or NA and ``err`` says why. Columns that an older file lacks are empty. Raises NotFound where no row is, Corrupt,
+        SettingsError for a column that no file has.
         """
         from tape_access.series import read
 
-        window = (_seconds(start) if start is not None else None, _seconds(end) if end is not None else None)
-        return read(self.root / out, window[0], window[1], venue=venue, symbol=symbol, columns=columns)
+        _reachable((self.root / out).parent)
+        bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
+        return read(self.root / out, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
-        """What is complete, what is missing and why: one entry a stream."""
+        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""
         from tape_access.coverage import of_root
+        from tape_collectors.venues import canonical
 
-        second = 1_000_000_000
-        bounds = [0 if one is None else round(_seconds(one) * second) for one in (start, end)]
-        return of_root(self.root, venue=venue, from_ns=bounds[0], to_ns=bounds[1])
+        bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
+        rows = of_root(self.root, venue=canonical(venue) if venue else None, from_ns=bounds[0], to_ns=bounds[1])
+        if not rows:
+            raise NotFound(f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else ""))
+        return rows
 
 
-def _seconds(at: Moment) -> int:
+def _ns(at: Moment) -> int:
+    """A time in unix ns: epoch seconds, milliseconds or nanoseconds, ISO-8601, or a datetime (UTC if it names no zone)."""
+    from tape_archive.human import parse_time
+
     if isinstance(at, datetime):
-        return int(at.timestamp())
-    if isinstance(at, str):
-        from tape_archive.human import parse_time
+        whole = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return round(whole.timestamp() * 1_000_000) * 1000
+    return parse_time(str(at))
 
-        return parse_time(at) // 1_000_000_000
-    return int(at)
+
+def _reachable(folder: Path) -> bool:
+    """Whether a folder is there. Raises StoreDenied or StoreUnavailable where nobody can tell: a mount that is gone is no empty folder."""
+    try:
+        with os.scandir(folder):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise StoreDenied(f"cannot read {folder}: {error.strerror}; ask its owner for the right to read it") from None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot reach {folder}: {error.strerror}; is it mounted?") from None

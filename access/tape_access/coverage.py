@@ -1,37 +1,32 @@
 """What is complete, what is missing and why, read from the tapes alone.
 
-Three kinds of gap (see docs/reference/coverage.md): the venue's own numbers (a feed runs over the tape again and finds the hole), the
-connection (no open socket carried the stream; where the venue counts its events, the next socket's first number tells whether
-anything was lost), and silence (the watchdog's mark). A hole in one of several redundant sockets is none if another covers it.
+Three kinds of gap (see docs/reference/coverage.md): the venue's own numbers (what every connection received is put together by id, and the
+holes of the whole are what is missing), the connection (where the venue does not count: no open socket carried the stream), and silence
+(the watchdog's mark). A hole in one of several redundant sockets is none if another covers it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from tape_archive.format.layout import segments, windows
-from tape_archive.format.lines import Line, parse
-from tape_archive.format.read import read_lines
+from tape_access.holes import Epoch, Missing, Row, finish
+from tape_archive.format.layout import Segment, name_of, segments, windows
+from tape_archive.format.lines import Line, parse, time_of
+from tape_archive.format.read import last_time, read_lines
 from tape_archive.format.records import Gap
-from tape_collectors.market.replay import Replay
+from tape_collectors.market.replay import MakeFeed, Replay
 from tape_collectors.venues import VENUES, load
+from tape_collectors.venues.protocol import Stream
 
-
-class Missing(msgspec.Struct):
-    """One gap. Times are tape time (ns) of the last frame before and the first after; ids are the missing ones, inclusive, 0 if unknown."""
-
-    from_ns: int
-    to_ns: int
-    from_id: int
-    to_id: int
-    why: str
+__all__ = ["Coverage", "Missing", "builtins", "of_file", "of_root"]
 
 
 class Coverage(msgspec.Struct):
-    """One stream."""
+    """One stream. ``slug`` is set on Polymarket only: the window whose tape this is."""
 
     venue: str
     symbol: str
@@ -41,79 +36,113 @@ class Coverage(msgspec.Struct):
     last_ns: int = 0
     complete: bool = True
     gaps: list[Missing] = msgspec.field(default_factory=list)
+    slug: str = ""
 
 
-class _Epoch(msgspec.Struct):
-    """One connection's share of one stream."""
-
-    s: str
-    opened: int
-    closed: int
-    frames: int
-    first_t: int
-    last_t: int
-    first_id: int
-    last_id: int
-    counted: bool
-    dense: bool
-    why: str
+def builtins(rows: Iterable[Coverage]) -> list[dict[str, object]]:
+    """As the stable JSON: ``slug`` only where it is set."""
+    out = []
+    for row in rows:
+        fields: dict[str, object] = msgspec.to_builtins(row)
+        if not row.slug:
+            del fields["slug"]
+        out.append(fields)
+    return out
 
 
-class _Row:
-    def __init__(self) -> None:
-        self.epochs: list[_Epoch] = []
-        self.found: list[tuple[str, Missing]] = []
-        self.silent: list[Missing] = []
-
-
+#: slug ("" of an exchange), symbol, channel
 Key = tuple[str, str, str]
 
 
-class _Scan:
-    """One tape."""
+def _feeds(venue: str) -> MakeFeed:
+    """Feeds that check sequences; where a venue can do so without decoding the books, without."""
+    made = load(venue)
+    return partial(made.feed, books=False) if hasattr(made, "rule") else made.feed
 
-    def __init__(self, venue: str, rows: dict[Key, _Row]) -> None:
-        self.venue = venue
+
+class _Scan:
+    """One tape, from the line where it is begun to be read."""
+
+    def __init__(self, venue: str, rows: dict[Key, Row], span: tuple[int, int], slug: str = "") -> None:
+        self.slug = slug
         self.rows = rows
-        self.replay = Replay(load(venue).feed)
+        self.replay = Replay(_feeds(venue))
         self.opened: dict[str, int] = {}
         self.run = ""
         self.last_t = 0
+        self._from, self._to = span
+        #: of streams that were open when the span began: the time from which this connection carried them
+        self._before: dict[int, int] = {}
+        #: frames and first and last time of streams that were open when the span ended
+        self._then: dict[int, tuple[int, int, int]] = {}
+        self._ended = False
 
-    def row(self, symbol: str, channel: str) -> _Row:
-        return self.rows.setdefault((self.venue, symbol, channel), _Row())
+    def row(self, symbol: str, channel: str) -> Row:
+        return self.rows.setdefault((self.slug, symbol, channel), Row())
 
     def line(self, line: Line) -> None:
         """One line, in order."""
-        mark = line.mark
-        if mark == "tape" and (run := str(line.fields.get("run", ""))) != self.run:
+        t, mark = line.t, line.mark
+        if self._from and self.last_t < self._from <= t:
+            self._begin_span()
+        if self._to and not self._ended and t > self._to:
+            self._end_span()
+        if mark is not None:
+            self._mark(line)
+        for s, record in self.replay.line(line):
+            if isinstance(record, Gap) and self._judged(s):
+                missing = Missing(record.from_ns, record.t, record.from_id, record.to_id, record.why)
+                self.row(record.symbol, record.channel).found.append((self._epoch_name(s), missing))
+        if mark == "open":
+            self.opened[line.s] = t
+            if names := line.fields.get("names"):
+                self.replay.feeds[line.s].want(t, names)
+        self.last_t = t
+
+    def _mark(self, line: Line) -> None:
+        if line.mark == "tape" and (run := str(line.fields.get("run", ""))) != self.run:
             self.end("the recorder ended without closing")
             self.run = run
-        if mark == "close":
+        elif line.mark == "close":
             self._close(line.s, line.t, str(line.fields.get("why", "")))
-        if mark == "silent":
-            missing = Missing(int(line.fields.get("since_ns", 0)), 0, 0, 0, "silent")
-            self.row(str(line.fields.get("symbol", "")), str(line.fields.get("channel", ""))).silent.append(missing)
-        for s, record in self.replay.line(line):
-            if isinstance(record, Gap):
-                missing = Missing(record.from_ns, record.t, record.from_id, record.to_id, record.why)
-                self.row(record.symbol, record.channel).found.append((s, missing))
-        if mark == "open":
-            self.opened[line.s] = line.t
-            if names := line.fields.get("names"):
-                self.replay.feeds[line.s].want(line.t, names)
-        self.last_t = line.t
+        elif line.mark == "silent":
+            since = int(line.fields.get("since_ns", 0))
+            self.row(str(line.fields.get("symbol", "")), str(line.fields.get("channel", ""))).silent.append(since)
+
+    def _streams(self) -> Iterator[Stream]:
+        for feed in self.replay.feeds.values():
+            yield from feed.streams.values()
+
+    def _begin_span(self) -> None:
+        for stream in self._streams():
+            self._before[id(stream)] = stream.first_t
+            stream.frames = stream.first_t = 0
+
+    def _end_span(self) -> None:
+        self._ended = True
+        for stream in self._streams():
+            self._then[id(stream)] = (stream.frames, stream.first_t, stream.last_t)
+
+    def _epoch_name(self, s: str) -> str:
+        return f"{id(self)} {self.run} {s}"
+
+    def _judged(self, s: str) -> bool:
+        # A window's tape has a copy of the price, without the marks of its sockets: that is judged on the price's own tape.
+        return not self.slug or s in self.opened
 
     def _close(self, s: str, t: int, why: str) -> None:
         feed = self.replay.feeds.get(s)
-        if feed is None:
+        if feed is None or not self._judged(s):
             return
         opened = self.opened.pop(s, 0)
         for stream in feed.streams.values():
-            counted = bool(stream.first_id and stream.last_id)
-            epoch = _Epoch(
-                *(s, opened or stream.first_t, t, stream.frames, stream.first_t, stream.last_t),
-                *(stream.first_id, stream.last_id, counted, stream.dense, why),
+            first_t = self._before.pop(id(stream), 0) or stream.first_t
+            outside = self._ended or t < self._from
+            shown = self._then.pop(id(stream), (0, 0, 0) if outside else (stream.frames, stream.first_t, stream.last_t))
+            epoch = Epoch(
+                *(self._epoch_name(s), opened or first_t, t, first_t, stream.last_t if first_t else 0),
+                *(stream.first_id, stream.last_id, stream.dense, why, bool(self.slug)),
+                *(shown if shown[0] else (0, 0, 0)),
             )
             self.row(stream.symbol, stream.channel).epochs.append(epoch)
 
@@ -125,94 +154,62 @@ class _Scan:
 
 
 def of_root(root: Path, *, venue: str | None = None, from_ns: int = 0, to_ns: int = 0) -> list[Coverage]:
-    """The coverage of everything under a root."""
-    rows: dict[Key, _Row] = {}
-    scans: dict[tuple[str, str], _Scan] = {}
-    for segment in segments(root, venue):
-        if segment.venue in VENUES:
-            scan = scans.setdefault((segment.venue, segment.stream), _Scan(segment.venue, rows))
-            _read(scan, segment.file, from_ns, to_ns)
-    for scan in scans.values():
-        scan.end("")
+    """The coverage of everything under a root, or of what lies between two times (0: no bound); gaps that reach into it are told whole."""
+    span = (from_ns, to_ns)
+    out: list[Coverage] = []
+    known = segments(root, venue)
+    for name in dict.fromkeys(segment.venue for segment in known if segment.venue in VENUES):
+        rows: dict[Key, Row] = {}
+        for stream in dict.fromkeys(segment.stream for segment in known if segment.venue == name):
+            scan = _Scan(name, rows, span)
+            for segment in _within([one for one in known if (one.venue, one.stream) == (name, stream)], span):
+                _read(scan, segment.file)
+            scan.end("")
+        # The prices' own tape of Polymarket and each window's are told apart by the slug.
+        out += _finished(name, rows, span, edges=name != "polymarket")
     if venue in (None, "polymarket"):
         for path in windows(root):
-            scan = _Scan("polymarket", rows)
-            _read(scan, path, from_ns, to_ns)
-            scan.end("")
-    return [_finish(key, row) for key, row in sorted(rows.items())]
+            if _overlaps(path, span):
+                out += of_file(path, "polymarket", from_ns=from_ns, to_ns=to_ns)
+    return sorted(out, key=lambda row: (row.venue, row.slug, row.symbol, row.channel))
 
 
-def of_file(path: Path, venue: str) -> list[Coverage]:
+def of_file(path: Path, venue: str, *, from_ns: int = 0, to_ns: int = 0) -> list[Coverage]:
     """The coverage of one tape file."""
-    rows: dict[Key, _Row] = {}
-    scan = _Scan(venue, rows)
-    _read(scan, path, 0, 0)
+    rows: dict[Key, Row] = {}
+    slug = name_of(path.name.partition(".jsonl")[0]) if venue == "polymarket" else ""
+    scan = _Scan(venue, rows, (from_ns, to_ns), slug)
+    _read(scan, path)
     scan.end("")
-    return [_finish(key, row) for key, row in sorted(rows.items())]
+    return _finished(venue, rows, (from_ns, to_ns), edges=False)
 
 
-def _read(scan: _Scan, path: Path, from_ns: int, to_ns: int) -> None:
-    for line in _lines(path):
-        if to_ns and line.t > to_ns:
-            return
-        if line.t >= from_ns:
-            scan.line(line)
+def _within(known: Sequence[Segment], span: tuple[int, int]) -> list[Segment]:
+    """The segments of one tape that tell of a span: its hours, and one hour that was recorded before and after it."""
+    hours = sorted({segment.hour for segment in known})
+    low = max((hour for hour in hours if hour <= span[0]), default=0)
+    low = max((hour for hour in hours if hour < low), default=low) if span[0] else 0
+    high = min((hour for hour in hours if hour > span[1]), default=0) if span[1] else 0
+    return [segment for segment in known if segment.hour >= low and (not high or segment.hour <= high)]
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _overlaps(path: Path, span: tuple[int, int]) -> bool:
+    if not any(span):
+        return True
+    first = next(read_lines(path), None)
+    return first is not None and (not span[1] or time_of(first) <= span[1]) and (not span[0] or last_time(path) >= span[0])
+
+
+def _read(scan: _Scan, path: Path) -> None:
     for raw in read_lines(path):
-        yield parse(raw)
+        scan.line(parse(raw))
 
 
-def _finish(key: Key, row: _Row) -> Coverage:
-    epochs = sorted((epoch for epoch in row.epochs), key=lambda epoch: (epoch.first_t or epoch.opened, epoch.s))
-    spoke = [epoch for epoch in epochs if epoch.frames]
-    out = Coverage(*key, frames=sum(epoch.frames for epoch in epochs))
-    if spoke:
-        out.first_ns = min(epoch.first_t for epoch in spoke)
-        out.last_ns = max(epoch.last_t for epoch in spoke)
-    out.gaps = [
-        *(missing for s, missing in row.found if not _covered(missing, s, epochs, row.found)),
-        *_between(epochs),
-        *_silences(row.silent, spoke),
-    ]
-    out.gaps.sort(key=lambda gap: gap.from_ns)
-    out.complete = not out.gaps
+def _finished(venue: str, rows: dict[Key, Row], span: tuple[int, int], *, edges: bool) -> list[Coverage]:
+    out = []
+    for (slug, symbol, channel), row in rows.items():
+        done = finish(row, span, edges=edges)
+        if done is not None:
+            gaps, frames, first_ns, last_ns = done
+            out.append(Coverage(venue, symbol, channel, frames, first_ns, last_ns, not gaps, gaps, slug))
     return out
-
-
-def _covered(missing: Missing, s: str, epochs: Iterable[_Epoch], found: list[tuple[str, Missing]]) -> bool:
-    """Whether another connection carried the stream over this gap without one of its own."""
-    for epoch in epochs:
-        carried = epoch.s != s and epoch.frames and epoch.first_t <= missing.from_ns and missing.to_ns <= epoch.last_t
-        if carried and not any(o == epoch.s and g.from_ns < missing.to_ns and missing.from_ns < g.to_ns for o, g in found):
-            return True
-    return False
-
-
-def _between(epochs: list[_Epoch]) -> Iterator[Missing]:
-    """What no connection carried."""
-    before: _Epoch | None = None
-    for epoch in epochs:
-        if not epoch.frames:
-            if epoch.dense and not any(o.frames and o.opened < epoch.closed and epoch.opened < o.closed for o in epochs):
-                yield Missing(epoch.opened, epoch.closed, 0, 0, "no frame ever came")
-            continue
-        if before is not None and epoch.first_t > before.closed and epoch.dense:
-            lost = not (before.counted and epoch.counted) or epoch.first_id > before.last_id + 1
-            if lost:
-                known = before.counted and epoch.counted
-                ids = (before.last_id + 1, epoch.first_id - 1) if known else (0, 0)
-                yield Missing(before.last_t, epoch.first_t, *ids, f"disconnect: {before.why}")
-        if before is None or (epoch.closed, epoch.last_t) > (before.closed, before.last_t):
-            before = epoch
-
-
-def _silences(silent: list[Missing], spoke: list[_Epoch]) -> Iterator[Missing]:
-    for missing in silent:
-        if any(epoch.first_t <= missing.from_ns and epoch.last_t > missing.from_ns for epoch in spoke):
-            # It spoke again on the same connection: where the venue counts, a loss shows in the numbers.
-            continue
-        after = [epoch.first_t for epoch in spoke if epoch.first_t > missing.from_ns]
-        if not after:
-            yield Missing(missing.from_ns, max((epoch.closed for epoch in spoke), default=missing.from_ns), 0, 0, "silent")

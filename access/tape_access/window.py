@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,12 @@ class WindowData:
     def _read(self) -> None:
         replay = Merged(load("polymarket").feed, "clob")
         seen: set[tuple[object, ...]] = set()
+        for line in self._lines():
+            for s, record in replay.line(line):
+                if self._duplicates or not _again(record, seen):
+                    self._records.append((s, record))
+
+    def _lines(self) -> Iterator[Line]:
         for raw in read_lines(self.path):
             line = parse(raw)
             if line.mark is not None:
@@ -49,9 +56,7 @@ class WindowData:
                     self.market = dict(line.fields.get("window", {})) or self.market
             elif line.request is None:
                 self.frames += 1
-            for s, record in replay.line(line):
-                if self._duplicates or not _again(record, seen):
-                    self._records.append((s, record))
+            yield line
 
     @cached_property
     def outcomes(self) -> dict[str, str]:
@@ -63,7 +68,9 @@ class WindowData:
 
         frame = pd.DataFrame(rows, columns=["ts_event", "ts_recv", *columns])
         for clock in ("ts_event", "ts_recv"):
-            frame[clock] = pd.to_datetime(frame[clock], unit="ns", utc=True)
+            # Not by way of float64, which an absent time would make of the column: that is 256 ns coarse.
+            times = [pd.NaT if row[clock] is None else row[clock] for row in rows]
+            frame[clock] = pd.to_datetime(pd.Series(times, dtype="object"), unit="ns", utc=True).astype("datetime64[ns, UTC]")
         return frame
 
     @cached_property
@@ -97,7 +104,7 @@ class WindowData:
     def prices(self) -> pd.DataFrame:
         """See the class."""
         rows: list[dict[str, object]] = [
-            {"ts_event": r.ts, "ts_recv": r.t, "price": float(r.price), "source": r.source, "window_s": r.window_s}
+            {"ts_event": r.ts or None, "ts_recv": r.t, "price": float(r.price), "source": r.source, "window_s": r.window_s}
             for _, r in self._records
             if isinstance(r, ReferencePrice)
         ]

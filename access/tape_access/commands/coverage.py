@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -28,15 +29,27 @@ def command(root: str, venue: str | None, symbol: str | None, start: str | None,
     window = (parse_time(start) if start else 0, parse_time(end) if end else 0)
     rows = coverage.of_root(Path(root), venue=canonical(venue) if venue else None, from_ns=window[0], to_ns=window[1])
     if symbol:
-        wanted = symbol.upper().replace("-", "").removesuffix("PERP")
-        rows = [row for row in rows if wanted in (row.symbol.upper(), row.symbol)]
-    if not rows and not as_json:
-        raise NotFound(f"no tape under {root}" + (f" for {venue or ''} {symbol or ''}".rstrip() if venue or symbol else ""))
+        rows = _of_symbol(rows, symbol)
+    if not rows:
+        there = "in that time " if start or end else ""
+        raise NotFound(f"no tape {there}under {root}" + (f" of {venue}" if venue else "") + f"; tape ls --root {root} shows what is there")
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=1).decode())
+        click.echo(msgspec.json.format(msgspec.json.encode(coverage.builtins(rows)), indent=1).decode())
     else:
         _table(rows)
     return 3 if any(row.gaps for row in rows) else 0
+
+
+def _of_symbol(rows: list[coverage.Coverage], symbol: str) -> list[coverage.Coverage]:
+    """The rows of a symbol in any common form, a token id, or a window's slug."""
+    plain = symbol.strip().upper().removesuffix("-PERP").removesuffix("-SWAP").replace("-", "").replace("/", "")
+    found = [row for row in rows if row.symbol == symbol or row.slug == symbol or row.symbol.upper() == plain]
+    if rows and not found:
+        names = sorted({row.symbol for row in rows} | {row.slug for row in rows if row.slug})
+        near = get_close_matches(symbol.upper(), names, n=1) or get_close_matches(plain, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f" (there: {', '.join(names[:10])})"
+        raise NotFound(f"no stream of {symbol!r} on these tapes{hint}")
+    return found
 
 
 def _table(rows: list[coverage.Coverage]) -> None:

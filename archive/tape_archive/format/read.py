@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import heapq
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _chunks(path: Path, at: int) -> Iterator[bytes]:
             with gzip.open(path, "rb") as packed:
                 while chunk := packed.read(CHUNK):
                     yield chunk
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
+        except (EOFError, zlib.error, OSError) as error:
             if not isinstance(error, EOFError):
                 raise Corrupt(f"{path}: {error}") from None
         return

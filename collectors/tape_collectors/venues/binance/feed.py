@@ -259,7 +259,9 @@ class BinanceFeed:
         number, last = int(found[1]), stream.last_id
         if number == last + 1 or (number > last and (not last or base == "bookTicker")):
             stream.last_id = number
-            stream.first_id = stream.first_id or number
+            if base != "bookTicker":
+                # Quotes have the book's ids, which leap: they order, they do not count.
+                stream.first_id = stream.first_id or number
             return NOTHING
         if number <= last:
             return NOTHING

@@ -202,7 +202,8 @@ class ClobFeed:
         # A live connection has the streams that it asked for, not those that an unsubscribe comes too late for; a reader has what it meets.
         stream = self.streams.get(asset) if self._wanted is not None else self._stream(asset)
         if stream is not None:
-            stream.frames += 1
+            # No two frames have the same time, but one frame may have many legs.
+            stream.frames += stream.last_t != t
             stream.last_t = t
             stream.first_t = stream.first_t or t
         book = self.books.get(asset)
