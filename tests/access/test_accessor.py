@@ -24,11 +24,22 @@ def window(root: Path, start: int, name: str = "real_hot/{slug}.jsonl", coin: st
     slug = f"{coin}-updown-15m-{start}"
     path = root / name.format(slug=slug)
     path.parent.mkdir(parents=True, exist_ok=True)
-    trade = {"event_type": "last_trade_price", "asset_id": "1", "price": "0.5", "size": "3", "side": "BUY", "timestamp": str(start * 1000 + 123)}
+    trade = {
+        "event_type": "last_trade_price",
+        "asset_id": "1",
+        "price": "0.5",
+        "size": "3",
+        "side": "BUY",
+        "timestamp": str(start * 1000 + 123),
+    }
     head = {"format": 1, "run": "r", "window": {"slug": slug, "tokens": ["1", "2"], "outcomes": ["Up", "Down"]}}
     t = start * SECOND
     untimed = {**trade, "timestamp": "", "price": "0.6"}
-    lines = [mark_line(t, "tape", "tape", head), mark_line(t + 1, "clob-1", "open", {}), frame_line(t + 2, "clob-1", json.dumps(trade).encode())]
+    lines = [
+        mark_line(t, "tape", "tape", head),
+        mark_line(t + 1, "clob-1", "open", {}),
+        frame_line(t + 2, "clob-1", json.dumps(trade).encode()),
+    ]
     lines += [frame_line(t + 3, "clob-2", json.dumps(trade).encode()), frame_line(t + 4, "clob-2", json.dumps(untimed).encode())]
     lines += [mark_line(t + 5, "tape", "strike", {"price": "101.5", "source": "rtds TWAP60", "ts": t})]
     lines += [mark_line(t + 6, "tape", "result", {"outcome": "Up", "source": "gamma", "ts": t, "final": True})]
@@ -44,7 +55,17 @@ def test_a_window_is_found_by_every_name_of_its_start(tmp_path: Path) -> None:
     accessor = DataAccessor(tmp_path)
     assert accessor.list_all_windows() == [START - 900, START]
     assert [one.coin for one in accessor.windows(timeframe="15m")] == ["btc", "btc", "eth"]
-    for name in (START, float(START), str(START), START * 1000, NOON, datetime.fromtimestamp(START, UTC), datetime(2026, 1, 10, 12), "2026-01-10T12:00:00Z", hot.stem):
+    for name in (
+        START,
+        float(START),
+        str(START),
+        START * 1000,
+        NOON,
+        datetime.fromtimestamp(START, UTC),
+        datetime(2026, 1, 10, 12),
+        "2026-01-10T12:00:00Z",
+        hot.stem,
+    ):
         assert accessor.get_window_jsonl(name) == hot
     assert accessor.get_window_jsonl(START - 900) == cold
     assert DataAccessor(hot_dir=tmp_path / "real_hot").get_window_jsonl(START) == hot
@@ -106,5 +127,7 @@ def test_coverage_by_venue_and_time(tmp_path: Path) -> None:
 
 def test_importing_is_quick_and_takes_nothing_heavy(tmp_path: Path) -> None:
     code = "import sys, data_accessor, tape_access; print([m for m in ('pandas', 'pyarrow', 'numpy', 'aiohttp', 'asyncio') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
     assert done.stdout.strip() == "[]"

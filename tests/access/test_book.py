@@ -20,9 +20,7 @@ from tests.support.tapes import NOON, Writer
 
 
 @pytest.mark.captures
-@pytest.mark.parametrize(
-    "venue, name", [("binance_usdm", "usdm/ethusdt_20240808.gz"), ("binance_spot", "spot/btcusdt_20240808.gz")]
-)
+@pytest.mark.parametrize("venue, name", [("binance_usdm", "usdm/ethusdt_20240808.gz"), ("binance_spot", "spot/btcusdt_20240808.gz")])
 def test_an_imported_book_equals_a_plain_reconstruction(tmp_path: Path, venue: str, name: str) -> None:
     path = captures() / "binance/hftbacktest-2024-08" / name
     import_recording([path], "hftbacktest", venue, tmp_path)

@@ -61,7 +61,9 @@ def test_frames_taken_out_of_a_capture_are_found_with_their_numbers_and_times(tm
 
 
 @pytest.mark.captures
-@pytest.mark.parametrize("folder, venue", [("spot-2021-04-05", "binance_spot"), ("spot-2021-10-11", "binance_spot"), ("usdm-2021-07-22", "binance_usdm")])
+@pytest.mark.parametrize(
+    "folder, venue", [("spot-2021-04-05", "binance_spot"), ("spot-2021-10-11", "binance_spot"), ("usdm-2021-07-22", "binance_usdm")]
+)
 def test_the_captures_of_2021_are_judged_by_their_own_numbers(tmp_path: Path, folder: str, venue: str) -> None:
     import zstandard
 
@@ -174,7 +176,9 @@ def test_the_command_ends_with_3_where_gaps_remain_and_its_json_is_stable(tmp_pa
     assert human.output.splitlines()[-1] == "1 streams, 2 frames, 1 gaps"
 
 
-@pytest.mark.parametrize("arguments", [["--json"], [], ["--venue", "binance_usdm", "--json"], ["--from", "2020-01-01", "--to", "2020-01-02", "--symbol", "X"]])
+@pytest.mark.parametrize(
+    "arguments", [["--json"], [], ["--venue", "binance_usdm", "--json"], ["--from", "2020-01-01", "--to", "2020-01-02", "--symbol", "X"]]
+)
 def test_nothing_there_is_an_error_never_an_empty_list(tmp_path: Path, arguments: list[str]) -> None:
     if arguments != ["--json"] and arguments:
         tape = Writer(tmp_path)

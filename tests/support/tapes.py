@@ -56,7 +56,9 @@ class Writer:
         """One bookTicker."""
         self.frame(at, f"{symbol.lower()}@bookTicker", {"u": number, "s": symbol, "b": "1", "B": "1", "a": "2", "A": "1"}, s)
 
-    def depth(self, at: float, first: int, last: int, s: str = "spot-1", bids: object = (), asks: object = (), symbol: str = "BTCUSDT") -> None:
+    def depth(
+        self, at: float, first: int, last: int, s: str = "spot-1", bids: object = (), asks: object = (), symbol: str = "BTCUSDT"
+    ) -> None:
         """One depth event."""
         data = {"e": "depthUpdate", "E": 1, "s": symbol, "U": first, "u": last, "b": bids, "a": asks}
         self.frame(at, f"{symbol.lower()}@depth@100ms", data, s)

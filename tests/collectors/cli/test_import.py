@@ -76,7 +76,9 @@ def test_hftbacktest_comes_in_byte_for_byte_with_its_own_times(tmp_path: Path, p
 
 
 @pytest.mark.captures
-@pytest.mark.parametrize("folder, venue", [("spot-2021-04-05", "binance_spot"), ("spot-2021-10-11", "binance_spot"), ("usdm-2021-07-22", "binance_usdm")])
+@pytest.mark.parametrize(
+    "folder, venue", [("spot-2021-04-05", "binance_spot"), ("spot-2021-10-11", "binance_spot"), ("usdm-2021-07-22", "binance_usdm")]
+)
 def test_a_cryptofeed_session_is_the_same_from_its_raw_files_and_from_ndjson(tmp_path: Path, folder: str, venue: str) -> None:
     source = captures() / "binance/cryptofeed" / folder
     (a,) = run(tmp_path / "a", "cryptofeed", venue, source / "frames.ndjson.zst")
@@ -182,10 +184,19 @@ def test_sockets_of_one_recording_keep_their_own_lives(tmp_path: Path) -> None:
     rows += [("recv", "wss://stream.binance.com:9443/a", trade(1)), ("recv", "wss://stream.binance.com:9443/b", trade(1))]
     rows += [("open", "wss://stream.binance.com:9443/a", ""), ("recv", "wss://stream.binance.com:9443/a", trade(2))]
     source = tmp_path / "frames.ndjson"
-    source.write_text("".join(json.dumps({"ns": T + at, "kind": kind, "url": url, "raw": raw}) + "\n" for at, (kind, url, raw) in enumerate(rows)))
+    source.write_text(
+        "".join(json.dumps({"ns": T + at, "kind": kind, "url": url, "raw": raw}) + "\n" for at, (kind, url, raw) in enumerate(rows))
+    )
     run(tmp_path / "root", "cryptofeed", "binance_spot", source)
     marks = [(line.mark, line.s) for line in tape(tmp_path / "root") if line.mark in ("open", "close")]
-    assert marks == [("open", "spot-1"), ("open", "spot-2"), ("close", "spot-1"), ("open", "spot-3"), ("close", "spot-2"), ("close", "spot-3")]
+    assert marks == [
+        ("open", "spot-1"),
+        ("open", "spot-2"),
+        ("close", "spot-1"),
+        ("open", "spot-3"),
+        ("close", "spot-2"),
+        ("close", "spot-3"),
+    ]
 
 
 @pytest.mark.parametrize("key", ["recv_ns", "t", "ns"])
@@ -199,7 +210,10 @@ def test_jsonl_takes_text_and_objects_byte_for_byte(tmp_path: Path, key: str, bo
 
 
 def test_the_briefs_own_polymarket_recording_becomes_windows(tmp_path: Path) -> None:
-    tokens = [{"outcome": name, "token_id": token, "orderbook": {"bids": [[0.4, 10], [0.45, 5]], "asks": [[0.6, 1], [0.5, 2]]}} for name, token in (("Up", "1"), ("Down", "2"))]
+    tokens = [
+        {"outcome": name, "token_id": token, "orderbook": {"bids": [[0.4, 10], [0.45, 5]], "asks": [[0.6, 1], [0.5, 2]]}}
+        for name, token in (("Up", "1"), ("Down", "2"))
+    ]
     record = {"timestamp": T // 10**6, "market_key": "btc_15m", "market_slug": "btc-updown-15m-1768046400", "tokens": tokens}
     source = tmp_path / "any.jsonl"
     source.write_text("".join(json.dumps(record | {"timestamp": T // 10**6 + second * 1000}) + "\n" for second in range(3)))
@@ -271,7 +285,9 @@ def test_a_second_zstd_frame_that_has_no_end_is_told(tmp_path: Path) -> None:
 def test_a_mutated_file_is_imported_or_refused_never_a_traceback(tmp_path: Path, at: int, value: bytes, kind: str) -> None:
     content = {
         "hftbacktest": "".join(f"{T + n} {trade(n)}\n" for n in range(1, 9)),
-        "cryptofeed": "".join(json.dumps({"ns": T + n, "kind": "recv", "url": "wss://stream.binance.com/x", "raw": trade(n)}) + "\n" for n in range(1, 9)),
+        "cryptofeed": "".join(
+            json.dumps({"ns": T + n, "kind": "recv", "url": "wss://stream.binance.com/x", "raw": trade(n)}) + "\n" for n in range(1, 9)
+        ),
         "jsonl": "".join(json.dumps({"recv_ns": T + n, "raw": trade(n)}) + "\n" for n in range(1, 9)),
     }[kind].encode()
     at %= len(content)
