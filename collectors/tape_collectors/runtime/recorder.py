@@ -201,7 +201,11 @@ class Recorder:
         while self._pending or self._behind is not None:
             self._decode(1.0)
         for intake in self.intakes:
-            if path := intake.tape.seal(self.clock.now()):
+            t = self.clock.now()
+            if self.consumer is not None:
+                # The seal is a line like any other: a tick before it has its row.
+                self.consumer.advance(t)
+            if path := intake.tape.seal(t):
                 self.sealed.append(path)
         # A socket that would not close may still bring something: there is no tape any more.
         self.closed = True
