@@ -11,7 +11,7 @@ import msgspec
 from tape_archive.format import manifest
 from tape_archive.format.errors import FormatError, NotFound
 from tape_archive.format.layout import segments, windows
-from tape_archive.format.lines import time_of
+from tape_archive.format.lines import is_mark, time_of
 from tape_archive.format.read import last_line, read_lines
 from tape_archive.human import duration, moment, size
 
@@ -26,6 +26,14 @@ class Row(msgspec.Struct):
     last_ns: int
     sealed: bool
     lines: int | None = None
+    damaged: bool = False
+
+    @property
+    def state(self) -> str:
+        """In one word."""
+        if self.damaged:
+            return "damaged"
+        return "csv" if self.kind == "csv" else "sealed" if self.sealed else "live"
 
 
 def rows(root: Path) -> list[Row]:
@@ -38,14 +46,25 @@ def rows(root: Path) -> list[Row]:
         if known is not None and known.bytes == path.stat().st_size:
             row = Row("", kind, known.bytes, known.first_ns, known.last_ns, True, known.lines)
         else:
-            first, last = next(read_lines(path), None), last_line(path)
-            sealed = last is not None and b'"mark":"seal"' in last
-            row = Row("", kind, path.stat().st_size, time_of(first) if first else 0, time_of(last) if last else 0, sealed)
+            row = _look(path, kind)
         row.path = str(path.relative_to(root))
         found.append(row)
     for path in sorted((root / "logs").glob("*.csv")):
         found.append(Row(str(path.relative_to(root)), "csv", path.stat().st_size, 0, path.stat().st_mtime_ns, False))
     return found
+
+
+def _look(path: Path, kind: str) -> Row:
+    row = Row("", kind, path.stat().st_size, 0, 0, False)
+    try:
+        if (first := next(read_lines(path), None)) is not None:
+            row.first_ns = row.last_ns = time_of(first)
+        if (last := last_line(path)) is not None:
+            row.last_ns = time_of(last)
+            row.sealed = is_mark(last, "seal")
+    except FormatError:
+        row.damaged = True
+    return row
 
 
 @click.command("ls")
@@ -56,10 +75,7 @@ def command(root: str, as_json: bool) -> int:
     folder = Path(root)
     if not folder.is_dir():
         raise NotFound(f"{root} is no folder")
-    try:
-        found = rows(folder)
-    except FormatError as error:
-        raise FormatError(f"{error}; tape verify --root {root} says which files are damaged") from None
+    found = rows(folder)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
         return 0
@@ -69,10 +85,11 @@ def command(root: str, as_json: bool) -> int:
     lines = []
     for row in found:
         times = f"{moment(row.first_ns)}  {duration(row.last_ns - row.first_ns):>9}" if row.first_ns else " " * 30
-        lines.append(
-            f"{row.path:{width}}  {size(row.bytes):>10}  {times}  {'sealed' if row.sealed else 'live' if row.kind != 'csv' else 'csv'}"
-        )
+        count = f"{row.lines:,} lines" if row.lines is not None else ""
+        lines.append(f"{row.path:{width}}  {size(row.bytes):>10}  {times}  {row.state:7}  {count}".rstrip())
     lines.append(f"{len(found)} files, {size(sum(row.bytes for row in found))}")
+    if any(row.damaged for row in found):
+        lines.append(f"some are damaged: tape verify --root {root} says how")
     text = "\n".join(lines)
     if len(lines) > 40 and sys.stdout.isatty():
         click.echo_via_pager(text + "\n")

@@ -22,9 +22,12 @@ def failure(path: Path, error: OSError) -> TapeError:
 
 
 def make_folder(path: Path) -> None:
-    """The folder and its parents."""
+    """The folder and its parents, each lasting in the one above it."""
     try:
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
+        for folder in made:
+            sync_folder(folder.parent)
     except OSError as error:
         raise failure(path, error) from None
 
@@ -70,7 +73,7 @@ def sweep(folder: Path) -> int:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -64,13 +64,22 @@ def segments(root: Path, venue: str | None = None, stream: str | None = None) ->
     found = []
     pattern = f"{element(venue) if venue else '*'}/{element(stream) if stream else '*'}/????-??-??/*.jsonl*"
     for path in (root / "raw").glob(pattern):
-        match = _SEGMENT.match(path.name)
-        if match:
-            start = datetime.strptime(f"{path.parent.name} {match[1]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
-            hour = int(start.timestamp()) * 1_000_000_000
-            names = name_of(path.parts[-4]), name_of(path.parts[-3])
-            found.append(Segment(*names, hour, int(match[2] or 0), str(path)))
+        if (segment := _segment(path)) is not None:
+            found.append(segment)
     return sorted(found)
+
+
+def _segment(path: Path) -> Segment | None:
+    match = _SEGMENT.match(path.name)
+    if match is None:
+        return None
+    try:
+        start = datetime.strptime(f"{path.parent.name} {match[1]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
+        names = name_of(path.parts[-4]), name_of(path.parts[-3])
+    except ValueError:
+        # Somebody else's file: no hour or no name of ours.
+        return None
+    return Segment(*names, int(start.timestamp()) * 1_000_000_000, int(match[2] or 0), str(path))
 
 
 def windows(root: Path, hot: str = "real_hot", cold: str = "real_archive") -> list[Path]:

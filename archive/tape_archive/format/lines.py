@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 
-from tape_archive.format.errors import Corrupt
+from tape_archive.format.errors import Corrupt, UnknownVersion
+
+#: the version of the format that this program writes, and the highest that it reads
+FORMAT = 1
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -78,7 +81,10 @@ def mark_line(t: int, s: str, kind: str, fields: Mapping[str, object]) -> bytes:
 
 
 def parse(line: bytes) -> Line:
-    """A line, with or without its line break. Raises Corrupt, in one line of text, for anything else."""
+    """A line, with or without its line break. Raises Corrupt, in one line of text, for anything else.
+
+    Raises UnknownVersion for the head mark of a tape that a newer program wrote.
+    """
     if line.endswith(b"\n"):
         line = line[:-1]
     # The frame itself is never parsed: the keys stand in a fixed order, and the first `"m":` behind them begins the frame.
@@ -111,7 +117,10 @@ def _other(line: bytes, comma: int, end: int) -> Line:
     if type(t) is not int or type(s) is not str:
         raise ValueError
     if "mark" in whole:
-        return Line(t, s, mark=whole.pop("mark"), fields=whole)
+        mark = whole.pop("mark")
+        if mark == "tape" and isinstance(version := whole.get("format"), int) and version > FORMAT:
+            raise UnknownVersion(f"this tape has format {version}, this program reads up to {FORMAT}: upgrade tapeline")
+        return Line(t, s, mark=mark, fields=whole)
     return Line(t, s, base64.b64decode(whole["b"], validate=True), whole.get("i"), whole.get("u"), whole.get("status", 200))
 
 
@@ -135,3 +144,8 @@ def time_of(line: bytes) -> int:
     if comma > 0 and line.startswith(b'{"t":') and line[5:comma].isdigit():
         return int(line[5:comma])
     raise Corrupt(f"not a tape line: {line[:60]!r}")
+
+
+def is_mark(line: bytes, kind: str) -> bool:
+    """Whether a line is a mark of this kind; cheap for all others. Raises Corrupt."""
+    return b'"mark":"%b"' % kind.encode() in line and parse(line).mark == kind

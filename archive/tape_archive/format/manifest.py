@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 
 from tape_archive.format.atomic import write_atomic
+from tape_archive.format.errors import Corrupt, UnknownVersion
+from tape_archive.format.lines import FORMAT
 
 NAME = "_manifest.jsonl"
 
@@ -30,13 +32,18 @@ class Entry(msgspec.Struct, kw_only=True):
 
 
 def read(folder: Path) -> dict[str, Entry]:
-    """The entries of a folder by name; the last one for a name wins."""
+    """The entries of a folder by name; the last one for a name wins. Raises Corrupt or UnknownVersion."""
     try:
         content = (folder / NAME).read_bytes()
     except FileNotFoundError:
         return {}
     decode = msgspec.json.Decoder(Entry).decode
-    entries = (decode(line) for line in content.splitlines() if line)
+    try:
+        entries = [decode(line) for line in content.split(b"\n") if line]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"{folder / NAME}: {error}; restore it from a copy, or remove it: the tapes themselves are not touched") from None
+    if newer := next((entry for entry in entries if entry.format > FORMAT), None):
+        raise UnknownVersion(f"{folder / newer.name} has format {newer.format}, this program reads up to {FORMAT}: upgrade tapeline")
     return {entry.name: entry for entry in entries}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ import zstandard
 
 from tape_archive.format import zstd
 from tape_archive.format.atomic import failure, make_folder, sync_folder
-from tape_archive.format.errors import DiskFull
+from tape_archive.format.errors import DiskFull, TapeError
 
 FRAME_BYTES = 4 * 1024 * 1024
 _BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
@@ -65,6 +66,7 @@ class Appender:
         self._closing = threading.Lock()
         self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=True) if path.suffix == ".zst" else None
         self._open: zstandard.ZstdCompressionObj | None = None
+        self._unfinished = False
 
     def append(self, data: bytes, lines: int) -> None:
         """Whole lines, by one ``write``. Raises DiskFull; the file then ends where it ended before."""
@@ -72,6 +74,8 @@ class Appender:
             self._write(data)
             self.frame_at, self.frame_lines = self.size, 0
             return
+        if self._unfinished:
+            self._mend()
         if self._open is None:
             self._open = self._zstd.compressobj()
             self.frame_at, self.frame_lines, self._frame_bytes = self.size, 0, 0
@@ -109,10 +113,15 @@ class Appender:
                 raise failure(self.path, error) from None
 
     def close(self) -> None:
-        """End the frame, to the disk, done."""
-        if self._fd >= 0:
+        """End the frame, to the disk, done. The file is let go of even where the disk is full."""
+        if self._fd < 0:
+            return
+        try:
+            if self._unfinished:
+                self._mend()
             self.roll()
             self.sync()
+        finally:
             with self._closing:
                 os.close(self._fd)
                 self._fd = -1
@@ -136,6 +145,16 @@ class Appender:
 
     def _abandon(self) -> None:
         self._open = None
-        zstd.mend(self.path)
+        self._unfinished = True
+        # The disk may have no room even for the end of a frame; then the next append, or the next run, sees to it first.
+        with contextlib.suppress(TapeError):
+            self._mend()
+
+    def _mend(self) -> None:
+        try:
+            zstd.mend(self.path)
+        except OSError as error:
+            raise failure(self.path, error) from None
+        self._unfinished = False
         self.size = os.fstat(self._fd).st_size
         self.frame_at, self.frame_lines = self.size, 0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from tape_archive.format import manifest
+from tape_archive.format.errors import Corrupt
 from tape_archive.format.layout import segment_path, segments
-from tape_archive.format.lines import mark_line
-from tape_archive.format.read import last_line, last_time
+from tape_archive.format.lines import is_mark, mark_line, time_of
+from tape_archive.format.read import last_line, last_time, read_lines
 from tape_archive.format.segment import Appender, mend
+
+log = logging.getLogger(__name__)
 
 
 class Tape:
@@ -38,8 +43,7 @@ class Tape:
     def last_t(self) -> int:
         """The time of the last line that is there from earlier runs; its tail is mended first."""
         for segment in reversed(segments(self.root, self.venue, self.stream)):
-            mend(segment.file)
-            if t := last_time(segment.file):
+            if t := _last_time(segment.file):
                 return t
         return 0
 
@@ -49,7 +53,7 @@ class Tape:
         sealed = self.seal(seal_t or t - 1)
         turn = 0
         path = segment_path(self.root, self.venue, self.stream, t)
-        while (line := last_line(path)) and b'"mark":"seal"' in line:
+        while _done(path):
             turn += 1
             path = segment_path(self.root, self.venue, self.stream, t, turn)
         self.file = Appender(path)
@@ -69,9 +73,10 @@ class Tape:
             self.file.roll()
 
     def sync(self) -> None:
-        """To the disk; may run in another thread."""
-        if self.file is not None:
-            self.file.sync()
+        """To the disk; may run in another thread, while the loop turns to the next segment."""
+        file = self.file
+        if file is not None:
+            file.sync()
 
     def seal(self, t: int) -> Path | None:
         """Close the open segment for ever, with a seal mark and an entry in the manifest of its folder."""
@@ -81,6 +86,29 @@ class Tape:
         file.append(mark_line(t, "tape", "seal", {"lines": self.lines - self._begun}), 1)
         file.close()
         return file.path
+
+
+def _last_time(path: Path) -> int:
+    try:
+        mend(path)
+        return last_time(path)
+    except Corrupt as error:
+        log.warning("damaged segment", extra={"path": str(path), "why": str(error)})
+    t = 0
+    with contextlib.suppress(Corrupt):
+        for line in read_lines(path):
+            t = time_of(line)
+    return t
+
+
+def _done(path: Path) -> bool:
+    """Whether nothing may be appended any more: sealed, or damaged, which is left as it is for whoever looks into it."""
+    try:
+        mend(path)
+        line = last_line(path)
+        return line is not None and is_mark(line, "seal")
+    except Corrupt:
+        return True
 
 
 def register(path: Path) -> manifest.Entry:

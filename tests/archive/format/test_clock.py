@@ -1,5 +1,6 @@
 """Tape time never goes back, whatever is done to the wall clock."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,6 +57,34 @@ def test_a_step_back_is_slewed_until_both_agree() -> None:
     assert seen[0] is not None and -5 * SECOND <= seen[0] < -4 * SECOND
     assert seen[-1] is None and 40 <= len(seen) <= 60
     assert abs(clock.now() - clocks.wall) < SECOND // 5
+
+
+@pytest.mark.parametrize("behind", [1, 40_000_000, 99_999_999, 130_000_000, 5 * SECOND, 3600 * SECOND])
+def test_what_the_clock_is_ahead_by_is_given_back_to_the_last_ns_and_not_more(behind: int) -> None:
+    clocks = Clocks()
+    clock = clocks.clock()
+    clocks.pass_(SECOND)
+    clock.check()
+    clocks.wall -= behind
+    seconds = behind * 10 // SECOND + 3
+    for _ in range(seconds):
+        clocks.pass_(SECOND)
+        offset = clock.check()
+        assert offset is None or -behind <= offset < -100_000_000
+        assert -behind - 1 <= clock.offset_ns <= 0
+    assert offset is None and clock.offset_ns == 0
+    clocks.pass_(SECOND // 2)
+    assert clock.now() == clocks.wall
+
+
+def test_a_wall_clock_that_is_slewed_is_followed_closely() -> None:
+    clocks = Clocks()
+    clock = clocks.clock()
+    for _ in range(300):
+        clocks.pass_(SECOND)
+        clocks.wall -= 500_000  # what NTP does: 500 ppm
+        clock.check()
+        assert abs(clock.now() - clocks.wall) <= 1_000_000
 
 
 def test_a_run_that_starts_behind_its_tape_goes_on_from_it() -> None:

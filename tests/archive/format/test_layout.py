@@ -46,3 +46,20 @@ def test_csv_names_are_those_of_the_brief(split: int, name: str) -> None:
     assert csv_path(Path("logs/cex.csv"), split, t).name == name
     with pytest.raises(SettingsError, match="expected 0, 1, 6, 12 or 24"):
         csv_path(Path("logs/cex.csv"), 5, t)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["2026-99-99/05.jsonl", "abcd-ef-gh/05.jsonl.zst", "2026-01-01/77.jsonl.zst", "2026-01-01/_manifest.jsonl", "2026-01-01/x.jsonl.zst"],
+)
+def test_files_of_others_are_no_segments(tmp_path: Path, path: str) -> None:
+    for stream in ("spot", "%FF"):
+        file = tmp_path / "raw" / "binance_spot" / stream / path
+        file.parent.mkdir(parents=True)
+        file.touch()
+    good = segment_path(tmp_path, "binance_spot", "spot", 10**18)
+    good.parent.mkdir(parents=True)
+    good.touch()
+    (tmp_path / "raw" / "binance_spot" / "%FF" / good.parent.name).mkdir()
+    (tmp_path / "raw" / "binance_spot" / "%FF" / good.parent.name / good.name).touch()
+    assert [s.file for s in segments(tmp_path)] == [good]

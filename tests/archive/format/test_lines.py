@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tape_archive.format.errors import Corrupt
-from tape_archive.format.lines import Line, frame_line, mark_line, parse, part_line, reply_line, time_of
+from tape_archive.format.errors import Corrupt, UnknownVersion
+from tape_archive.format.lines import Line, frame_line, is_mark, mark_line, parse, part_line, reply_line, time_of
 
 times = st.integers(min_value=0, max_value=2**62)
 frames = st.one_of(
@@ -64,3 +64,16 @@ def test_a_torn_line_is_refused_or_shorter(t: int, data: bytes, draw: st.DataObj
     cut = draw.draw(st.integers(0, len(line) - 1))
     with contextlib.suppress(Corrupt):
         assert parse(line[:cut]) != parse(line)
+
+
+def test_a_tape_of_a_newer_format_is_refused_and_nothing_else_that_is_new() -> None:
+    with pytest.raises(UnknownVersion, match="format 2, this program reads up to 1: upgrade"):
+        parse(mark_line(5, "tape", "tape", {"format": 2}))
+    assert parse(mark_line(5, "tape", "tape", {"format": 1, "new": 1})).fields == {"format": 1, "new": 1}
+    assert parse(mark_line(5, "tape", "weather", {"format": 2})).mark == "weather"
+
+
+def test_marks_are_told_from_frames_that_look_like_them() -> None:
+    assert is_mark(mark_line(5, "tape", "seal", {"lines": 3}), "seal")
+    assert not is_mark(mark_line(5, "tape", "sealed", {}), "seal")
+    assert not is_mark(frame_line(5, "x-1", b'{"mark":"seal"}'), "seal")

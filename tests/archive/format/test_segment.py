@@ -133,6 +133,50 @@ def test_a_full_disk_tears_nothing_and_recording_goes_on_when_there_is_room(smal
     assert len(list(read_lines(appender.path, sealed=True))) == total + 1
 
 
+FULL = """
+import os, resource, signal, sys
+from pathlib import Path
+from tape_archive.format.errors import DiskFull
+from tape_archive.format.segment import Appender
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+path, room = Path(sys.argv[1]), int(sys.argv[2])
+line = lambda n: b'{"t":%d,"s":"x-1","m":"%b"}\\n' % (n, os.urandom(40).hex().encode())
+a = Appender(path)
+good = []
+def append(n):
+    one = line(n)
+    try:
+        a.append(one, 1)
+        good.append(one)
+        return True
+    except DiskFull:
+        return False
+append(1), append(2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (a.size + room, resource.RLIM_INFINITY))
+full = [append(3), append(4)]
+try:
+    a.roll()
+except DiskFull:
+    pass
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert append(5)
+assert a.size == path.stat().st_size
+a.close()
+assert room > 40 or not full[1]
+sys.stdout.buffer.write(b"".join(good))
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1, 3, 6, 7, 8, 12, 40, 90, 110, 130])
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.zst"])
+def test_a_disk_that_is_full_to_the_last_byte(tmp_path: Path, suffix: str, room: int) -> None:
+    path = tmp_path / f"a{suffix}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    child = subprocess.run([sys.executable, "-c", FULL, str(path), str(room)], stdout=subprocess.PIPE, env=environment, check=True)
+    got = b"".join(line + b"\n" for line in read_lines(path, sealed=True))
+    assert got == child.stdout and got.count(b"\n") >= 3
+
+
 WRITER = """
 import sys
 from pathlib import Path
@@ -149,12 +193,12 @@ while True:
 def test_kill_9_loses_nothing_acknowledged(tmp_path: Path, suffix: str) -> None:
     path, acknowledged = tmp_path / f"a{suffix}", 0
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for kill in range(8):
+    for kill in range(20):
         child = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path), str(acknowledged)], stdout=subprocess.PIPE, env=environment, text=True
         )
         assert child.stdout is not None
-        for _ in range(50 + 83 * kill):
+        for _ in range(20 + 31 * kill):
             acknowledged = int(child.stdout.readline())
         child.kill()
         rest = child.stdout.read().split()
