@@ -98,12 +98,12 @@ def test_sync_in_another_thread_while_the_tape_turns(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=sync)
     thread.start()
-    for n in range(1, 60):
+    for n in range(1, 25):
         tape.turn(T + n * HOUR, head(T + n * HOUR))
     done.set()
     thread.join()
-    tape.seal(T + 60 * HOUR)
-    assert not errors and len(segments(tmp_path)) == 60
+    tape.seal(T + 25 * HOUR)
+    assert not errors and len(segments(tmp_path)) == 25
 
 
 def test_a_window_is_left_and_taken_up_again(tmp_path: Path) -> None:
