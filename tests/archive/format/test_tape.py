@@ -34,7 +34,7 @@ def test_an_hour_ends_sealed_and_registered_and_its_seal_counts_its_lines(tmp_pa
     assert (seal.mark, seal.fields) == ("seal", {"lines": 6})
     entry = register(sealed)
     assert manifest.read(sealed.parent) == {sealed.name: entry}
-    assert (entry.lines, entry.frames, entry.first_ns, entry.last_ns, entry.sha256) == (7, 5, T, T + HOUR, manifest.sha256(sealed))
+    assert (entry.lines, entry.frames, entry.first_ns, entry.last_ns, entry.sha256) == (7, 5, T, T + HOUR - 1, manifest.sha256(sealed))
     tape.seal(T + HOUR + 1)
     assert [s.hour for s in segments(tmp_path)] == [T, T + HOUR]
 
