@@ -7,6 +7,7 @@ outside.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 DEPTH = 200
@@ -37,14 +38,24 @@ class Fill:
 
 
 class Instrument:
-    """One book. ``tick`` and ``lot`` are decimals of price and size."""
+    """One book. ``tick`` and ``lot`` are decimals of price and size; update ids go up by 1 to ``stride`` (the futures' are not its own)."""
 
     def __init__(
-        self, symbol: str, price: float, *, tick: int = 2, lot: int = 3, seed: int = 1, first_id: int = 5_000_000, keep: bool = False
+        self,
+        symbol: str,
+        price: float,
+        *,
+        tick: int = 2,
+        lot: int = 3,
+        seed: int = 1,
+        first_id: int = 5_000_000,
+        keep: bool = False,
+        stride: int = 1,
     ) -> None:
         if round(price * 10**tick) <= 2 * DEPTH:
             raise ValueError(f"{symbol}: a price of {price} leaves no room for {DEPTH} levels of 1e-{tick}")
         self.symbol = symbol
+        self.stride = stride
         self.tick = tick
         self.lot = lot
         self.random = random.Random(f"{seed}/{symbol}")
@@ -68,7 +79,7 @@ class Instrument:
         if self._history is None or not first <= update <= self.id:
             raise KeyError(update)
         bids, asks = dict(bids), dict(asks)
-        for change in self._history[: update - first]:
+        for change in self._history[: bisect_right(self._history, update, key=lambda change: change.id)]:
             _apply(bids, change.bids)
             _apply(asks, change.asks)
         return bids, asks
@@ -108,7 +119,7 @@ class Instrument:
 
     def _change(self, ms: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> Change:
         before = self.best()
-        self.id += 1
+        self.id += 1 if self.stride == 1 else self.random.randint(1, self.stride)
         _apply(self.bids, bids)
         _apply(self.asks, asks)
         change = Change(self.id, ms, bids, asks, best=self.best() != before)
@@ -169,10 +180,12 @@ def _apply(book: dict[int, int], levels: list[tuple[int, int]]) -> None:
 class Market:
     """Instruments that move together. ``keep``: every book that ever was can be asked back (a test's few seconds, not a day)."""
 
-    def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000, keep: bool = False) -> None:
+    def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000, keep: bool = False, stride: int = 1) -> None:
         self.random = random.Random(f"{seed}/market")
         self.push = 0.0
-        self.instruments = {symbol: Instrument(symbol, price, seed=seed, first_id=first_id, keep=keep) for symbol, price in prices.items()}
+        self.instruments = {
+            symbol: Instrument(symbol, price, seed=seed, first_id=first_id, keep=keep, stride=stride) for symbol, price in prices.items()
+        }
 
     def step(self, ms: int) -> dict[str, tuple[list[Change], list[Fill]]]:
         """One step of every instrument, under one common push that lasts for a second or two."""

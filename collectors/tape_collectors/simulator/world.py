@@ -92,12 +92,18 @@ class Simulator:
                     journal=self.journal,
                 )
             else:
-                # Ids begin with the time, so that they go on after the venue was started again, as a real venue's do.
-                played = [symbol for player in play if player.venue == venue for symbol in player.symbols]
-                known = {symbol: 100.0 for symbol in played} or prices
-                market = self.markets[venue] = Market(known, seed=seed, first_id=int(time.time()) * 10, keep=keep)
-                futures = venue == "binance_usdm"
-                self.servers[venue] = Binance(self.faults, market, futures=futures, host=host, journal=self.journal)
+                played = {symbol: 100.0 for player in play if player.venue == venue for symbol in player.symbols}
+                self.servers[venue] = self._binance(venue, played or prices, seed=seed, keep=keep, host=host)
+
+    def _binance(self, venue: str, prices: dict[str, float], *, seed: int, keep: bool, host: str) -> Binance:
+        """Ids begin with the time, so that they go on after the venue was started again, as a real venue's do.
+
+        Update ids of the futures are shared by all symbols, so those of one symbol have holes (only ``pu`` chains them).
+        """
+        futures = venue == "binance_usdm"
+        first, stride = int(time.time()) * 100, 9 if futures else 1
+        self.markets[venue] = Market(prices, seed=seed, first_id=first, keep=keep, stride=stride)
+        return Binance(self.faults, self.markets[venue], futures=futures, host=host, journal=self.journal)
 
     async def __aenter__(self) -> Simulator:
         for server in self.servers.values():

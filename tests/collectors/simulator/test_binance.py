@@ -48,6 +48,7 @@ async def test_depth_chains_joins_its_snapshot_and_is_the_true_book(sim: Simulat
             assert after["U"] == before["u"] + 1 and "pu" not in after and "T" not in after
         else:
             assert after["pu"] == before["u"] < after["U"] <= after["u"]
+    assert venue == SPOT or any(after["U"] > before["u"] + 1 for before, after in pairwise(updates)), "only pu chains the futures"
     kept = [one for one in updates if one["u"] > last] if venue == SPOT else [one for one in updates if one["u"] >= last]
     assert kept[0]["U"] <= last + 1 <= kept[0]["u"] or kept[0].get("pu") == last or kept[0]["U"] <= last <= kept[0]["u"]
     bids, asks = dict(map(tuple, snapshot["bids"])), dict(map(tuple, snapshot["asks"]))
@@ -61,14 +62,21 @@ async def test_futures_batch_for_each_connection_and_spot_for_all(sim: Simulator
         async with stream(url) as client:
             return [(one["data"]["U"], one["data"]["u"]) for one in await several(client, 8)]
 
+    async def chained(url: str) -> list[tuple[int, int]]:
+        async with stream(url) as client:
+            updates = [one["data"] for one in await several(client, 8)]
+        assert all(after["pu"] == before["u"] for before, after in pairwise(updates)), "pu chains each connection on its own"
+        return [(one["U"], one["u"]) for one in updates]
+
     spot = f"{sim.endpoints['binance_spot.spot']}/stream?streams=btcusdt@depth@100ms"
     one, other = await asyncio.gather(batches(spot), batches(spot))
     assert one[0] in other or other[0] in one
     shared = [pair for pair in one if pair in other]
     assert len(shared) >= 6
     futures = f"{sim.endpoints['binance_usdm.public']}/public/stream?streams=btcusdt@depth@100ms"
-    mine, others = await asyncio.gather(batches(futures), batches(futures))
+    mine, others = await asyncio.gather(chained(futures), chained(futures))
     assert not set(mine) & set(others)
+    assert max(mine[0][0], others[0][0]) < min(mine[-1][1], others[-1][1]), "both are told of the same changes, in batches of their own"
 
 
 async def test_trades_count_by_one_and_aggregates_too(sim: Simulator) -> None:

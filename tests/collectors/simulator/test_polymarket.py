@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from py_clob_client.client import ClobClient
-from py_clob_client.clob_types import BookParams
-from web3 import HTTPProvider, Web3
-from web3.middleware import ExtraDataToPOAMiddleware
 
 from tape_collectors.simulator.chain import CTF, RESOLUTION
 from tape_collectors.simulator.polymarket import Polymarket
 from tape_collectors.simulator.windows import Window, span, ticks
 from tape_collectors.simulator.world import Simulator
 from tests.collectors.simulator.support import get, quiet, receive, stream, text
+
+# web3 and py-clob-client (by py_ecc) set the recursion limit of the whole process to 100,000, at which deeply nested JSON overflows the stack of msgspec's
+# C decoder instead of raising RecursionError: the limit of the other tests is kept.
+_limit = sys.getrecursionlimit()
+from py_clob_client.client import ClobClient  # noqa: E402
+from py_clob_client.clob_types import BookParams  # noqa: E402
+from web3 import HTTPProvider, Web3  # noqa: E402
+from web3.middleware import ExtraDataToPOAMiddleware  # noqa: E402
+
+sys.setrecursionlimit(_limit)
 
 ET = ZoneInfo("America/New_York")
 NOW = int(datetime(2026, 11, 20, 14, 7, 10, tzinfo=ET).timestamp())
