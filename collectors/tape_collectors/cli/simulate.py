@@ -13,8 +13,9 @@ from tape_archive.format.atomic import write_atomic
 from tape_archive.format.errors import SettingsError
 from tape_archive.service import log_setup
 from tape_collectors.cli.options import listed
+from tape_collectors.simulator.day import PolymarketDay
 from tape_collectors.simulator.faults import KINDS, parse
-from tape_collectors.simulator.playback import Playback
+from tape_collectors.simulator.playback import WAITS, Playback
 from tape_collectors.simulator.world import VENUES, Simulator
 
 
@@ -30,7 +31,13 @@ from tape_collectors.simulator.world import VENUES, Simulator
     "--fault", "faults", multiple=True, metavar="KIND(…)@<s>s+<s>s", help="e.g. 'silence(venue=binance_spot,stream=*depth*)@30s+10s'"
 )
 @click.option("--play", multiple=True, metavar="VENUE=PATH", help="Play a recording on the venue's own wire.")
-@click.option("--speed", default=1.0, show_default=True, help="Pace of --play.")
+@click.option("--day", nargs=2, metavar="MARKETS PRICES", help="Live a recorded Polymarket day again (.jsonl.gz, .csv.gz).")
+@click.option("--at", type=float, metavar="EPOCH", help="Where --day begins.  [default: a minute before its first window]")
+@click.option("--speed", default=1.0, show_default=True, help="Pace of --play and --day.")
+@click.option("--wait", type=click.Choice(WAITS), default="all", show_default=True, help="Subscribers that --play waits for.")
+@click.option("--exit-when-played", is_flag=True, help="End after --play, with a report of what was sent.")
+@click.option("--load", multiple=True, metavar="VENUE=SYMBOLS", help="Pre-built frames of so many symbols (L0000USDT, …).")
+@click.option("--rate", default=0.0, help="Frames a second of --load.  [default: as fast as they are read]")
 @click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON.")
 def command(**options: object) -> int:
@@ -49,23 +56,33 @@ async def _serve(
     credentials: str | None,
     faults: tuple[str, ...],
     play: tuple[str, ...],
+    day: tuple[str, str] | None,
+    at: float | None,
     speed: float,
+    wait: str,
+    exit_when_played: bool,
+    load: tuple[str, ...],
+    rate: float,
     port_file: str | None,
     as_json: bool,
 ) -> int:
     secret = tuple(credentials.split(":")) if credentials else None
     if secret is not None and len(secret) != 3:
         raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
+    players = [_playback(text, speed, wait) for text in play]
+    days = [PolymarketDay(Path(day[0]), Path(day[1]), at, speed)] if day else []
     simulator = Simulator(
         venues,
         seed=seed,
         host=host,
         symbols=symbols,
         planned=[parse(text) for text in faults],
-        play=[_playback(text, speed) for text in play],
+        play=[*players, *days],
         window_s=window_s,
         resolve_s=resolve_s,
         credentials=secret,
+        load=dict(_load(text) for text in load),
+        rate=rate,
     )
     async with simulator:
         endpoints = simulator.endpoints
@@ -75,12 +92,30 @@ async def _serve(
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        played = asyncio.ensure_future(_played(players, stop)) if players and exit_when_played else None
         await stop.wait()
+        if played is not None:
+            played.cancel()
+        if players:
+            click.echo(json.dumps([player.report() for player in players]))
     return 0
 
 
-def _playback(text: str, speed: float) -> Playback:
+async def _played(players: list[Playback], stop: asyncio.Event) -> None:
+    for player in players:
+        await player.done.wait()
+    stop.set()
+
+
+def _playback(text: str, speed: float, wait: str) -> Playback:
     venue, equals, path = text.partition("=")
     if not equals or venue not in VENUES:
         raise SettingsError(f"--play {text!r}: expected <venue>=<path> with venue one of {', '.join(VENUES)}")
-    return Playback(venue, Path(path), speed)
+    return Playback(venue, Path(path), speed, wait=wait)
+
+
+def _load(text: str) -> tuple[str, int]:
+    venue, _, count = text.partition("=")
+    if venue not in ("binance_spot", "binance_usdm") or not count.isdigit() or not int(count):
+        raise SettingsError(f"--load {text!r}: expected binance_spot=<symbols> or binance_usdm=<symbols>")
+    return venue, int(count)

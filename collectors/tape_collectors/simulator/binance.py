@@ -1,126 +1,88 @@
 """Binance spot and USD-M as the protocol sheet (2026-11-20) describes them; written without the decoders.
 
-The futures have three roots; a stream on a wrong root is acked and never speaks. Depth updates of the futures are batched for each
-connection on its own, so ``U``/``u`` differ between connections, while ``pu`` always names the last ``u`` of the same connection.
+The futures have routed roots; a stream on a wrong or legacy root is acked and never speaks (sheet 3.1). Depth updates of the futures
+are batched for each connection on its own, so ``U``/``u`` differ between connections, while ``pu`` always names the last ``u`` of the
+same connection; spot sends the same frame to all.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 from aiohttp import web
 
+from tape_collectors.simulator import binance_events as events
+from tape_collectors.simulator.binance_events import Batch, Day, Event
+from tape_collectors.simulator.binance_rest import BinanceRest
 from tape_collectors.simulator.faults import Faults
+from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.market import Change, Fill, Instrument, Market
-from tape_collectors.simulator.server import Client, Handler, VenueServer
+from tape_collectors.simulator.server import Client, VenueServer
 
 PRICES = {"BTCUSDT": 84000.0, "ETHUSDT": 2680.0, "SOLUSDT": 190.0, "XRPUSDT": 15.2}
+STREAMS_MOST = 1024
 _MARKET_ROOT = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder")
+_FUTURES_ONLY = ("markPrice", "forceOrder")
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+_encode = msgspec.json.Encoder().encode
 
 
-@dataclass
-class _Depth:
-    """A depth stream of one connection: what changed since its last update."""
-
-    last: int = 0
-    first: int = 0
-    bids: dict[int, int] = field(default_factory=dict)
-    asks: dict[int, int] = field(default_factory=dict)
-    due: int = 0
+def dumps(value: object) -> str:
+    """Compact JSON."""
+    return _encode(value).decode()
 
 
 class Binance(VenueServer):
     """``futures``: USD-M. ``step`` is driven by the world's clock."""
 
-    def __init__(self, faults: Faults, market: Market, *, futures: bool, host: str = "127.0.0.1", weight: int = 0) -> None:
-        super().__init__(faults, host)
+    def __init__(
+        self,
+        faults: Faults,
+        market: Market,
+        *,
+        futures: bool,
+        host: str = "127.0.0.1",
+        weight: int = 0,
+        ban_s: float = 120.0,
+        journal: Journal | None = None,
+    ) -> None:
+        super().__init__(faults, host, journal)
         self.futures = futures
         self.name = "binance_usdm" if futures else "binance_spot"
         self.ping_s = 180.0 if futures else 20.0
         self.market = market
-        self.weight_limit = weight or (2400 if futures else 6000)
         self.messages_per_s = 10 if futures else 5
-        self.depth_played: Handler | None = None
-        self._weights: deque[tuple[float, int]] = deque()
-        self._old: dict[str, tuple[int, list[tuple[str, str]], list[tuple[str, str]]]] = {}
-
-    # -- REST ------------------------------------------------------------------------------------------------------------
+        self.days = {symbol: Day() for symbol in market.instruments}
+        self.api = BinanceRest(self, weight or (2400 if futures else 6000), ban_s)
+        self._shared: dict[str, Batch] = {}
+        self._listeners: dict[str, list[tuple[Client, str, str]]] | None = None
 
     def routes(self, app: web.Application) -> None:
-        root = "/fapi/v1" if self.futures else "/api/v3"
-        app.router.add_get(f"{root}/depth", self._depth_reply)
-        app.router.add_get(f"{root}/exchangeInfo", self._info)
-        app.router.add_get(f"{root}/time", self._time)
-        app.router.add_get(f"{root}/ping", self._ping)
-        if self.futures:
-            app.router.add_get(f"{root}/openInterest", self._open_interest)
-            app.router.add_get(f"{root}/premiumIndex", self._premium)
-
-    def _counted(self, weight: int) -> web.Response | dict[str, str]:
-        now = time.monotonic()
-        while self._weights and self._weights[0][0] < now - 60:
-            self._weights.popleft()
-        used = sum(some for _, some in self._weights) + weight
-        if used > self.weight_limit:
-            return web.json_response({"code": -1003, "msg": "Too much request weight used"}, status=429, headers={"Retry-After": "5"})
-        self._weights.append((now, weight))
-        return {"X-MBX-USED-WEIGHT-1M": str(used)}
-
-    async def _depth_reply(self, request: web.Request) -> web.StreamResponse:
-        if self.depth_played is not None:
-            return await self.depth_played(request)
-        limit = int(request.query.get("limit", "100"))
-        steps = ((50, 2), (100, 5), (500, 10), (1000, 20)) if self.futures else ((100, 5), (500, 25), (1000, 50), (5000, 250))
-        headers = self._counted(next((weight for most, weight in steps if limit <= most), 250))
-        if isinstance(headers, web.Response):
-            return headers
-        instrument = self.market.instruments.get(request.query.get("symbol", ""))
-        if instrument is None:
-            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400, headers=headers)
-        ms = int(time.time() * 1000)
-        stale = self.faults.first("stale_snapshot", self.name, instrument.symbol)
-        if stale and instrument.symbol in self._old:
-            last, bids, asks = self._old[instrument.symbol]
-        else:
-            last, bids, asks = _levels(instrument, limit)
-        body: dict[str, object] = {"lastUpdateId": last}
-        if self.futures:
-            body |= {"E": ms, "T": ms}
-        return web.json_response(body | {"bids": bids, "asks": asks}, headers=headers)
-
-    async def _info(self, request: web.Request) -> web.StreamResponse:
-        rows = [
-            {"symbol": symbol, "status": "TRADING", "baseAsset": symbol.removesuffix("USDT"), "quoteAsset": "USDT"}
-            | ({"contractType": "PERPETUAL", "pair": symbol} if self.futures else {})
-            for symbol in self.market.instruments
-        ]
-        return web.json_response({"timezone": "UTC", "serverTime": int(time.time() * 1000), "symbols": rows})
-
-    async def _time(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"serverTime": int(time.time() * 1000)})
-
-    async def _ping(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({})
-
-    async def _open_interest(self, request: web.Request) -> web.StreamResponse:
-        symbol = request.query.get("symbol", "")
-        return web.json_response({"openInterest": "10659.509", "symbol": symbol, "time": int(time.time() * 1000)})
-
-    async def _premium(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response([self._mark(one, int(time.time() * 1000)) for one in self.market.instruments.values()])
+        self.api.routes(app)
 
     # -- websocket -------------------------------------------------------------------------------------------------------
 
     async def joined(self, client: Client) -> None:
         path, _, query = client.path.partition("?")
-        client.state |= {"combined": path.endswith("/stream"), "root": path.strip("/").partition("/")[0], "times": deque(), "depths": {}}
-        if query.startswith("streams="):
-            client.names |= set(query[8:].split("/"))
-        elif "/ws/" in path:
-            client.names |= set(path.partition("/ws/")[2].split("/"))
+        root = path.strip("/").partition("/")[0]
+        client.state |= {"combined": path.rstrip("/").endswith("/stream"), "root": root, "times": deque(), "batches": {}, "due": {}}
+        names: list[str] = []
+        for part in query.split("&"):
+            if part.startswith("streams="):
+                names += part[8:].split("/")
+        if "/ws/" in path:
+            names += path.partition("/ws/")[2].split("/")
+        self._listeners = None
+        if len(names) > STREAMS_MOST:
+            self.close(client, 1008, "too many streams")
+            return
+        client.names |= set(filter(None, names))
+
+    def left(self, client: Client) -> None:
+        self._listeners = None
 
     async def message(self, client: Client, text: str) -> None:
         times: deque[float] = client.state["times"]
@@ -129,134 +91,192 @@ class Binance(VenueServer):
         while times[0] < now - 1:
             times.popleft()
         if len(times) > self.messages_per_s:
-            await client.socket.close(1008, "Too many requests")
+            self.close(client, 1008, "Too many requests")
             return
         try:
-            ask = json.loads(text)
-            method, names, number = ask["method"], ask.get("params", []), ask.get("id")
-        except (ValueError, KeyError, TypeError):
-            self.write(client, '{"code":3,"msg":"Invalid JSON"}')
+            ask = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            self.write(client, dumps({"code": 3, "msg": f"Invalid JSON: {error}"}))
             return
-        if method == "SUBSCRIBE":
-            if len(client.names) + len(names) > 1024:
-                await client.socket.close(1008, "too many streams")
-                return
-            client.names |= set(names)
-        elif method == "UNSUBSCRIBE":
-            client.names -= set(names)
-            for name in names:
-                client.state["depths"].pop(name, None)
-        elif method == "LIST_SUBSCRIPTIONS":
-            self.write(client, json.dumps({"result": sorted(client.names), "id": number}))
-            return
-        else:
-            reply = {"code": 2, "msg": f"Invalid request: unknown variant {method}, expected one of SUBSCRIBE", "id": number}
-            self.write(client, json.dumps(reply))
-            return
-        self.write(client, json.dumps({"result": None, "id": number}, separators=(",", ":")))
+        reply = self._answer(client, ask)
+        if reply is not None:
+            self.write(client, dumps(reply))
+
+    def _answer(self, client: Client, ask: Any) -> dict[str, Any] | None:
+        if not isinstance(ask, dict) or not _is_id(number := ask.get("id")):
+            return {"code": 2, "msg": "Invalid request: id must be an integer, an alphanumeric text of at most 36 or null"}
+        method, params = ask.get("method"), ask.get("params", [])
+        if method not in _METHODS:
+            known = ", ".join(f"`{name}`" for name in _METHODS)
+            return {"code": 2, "msg": f"Invalid request: unknown variant `{method}`, expected one of {known}", "id": number}
+        if method == "LIST_SUBSCRIPTIONS":
+            return {"result": sorted(client.names), "id": number}
+        if method == "GET_PROPERTY":
+            return {"result": client.state["combined"], "id": number}
+        if method == "SET_PROPERTY":
+            if not (isinstance(params, list) and len(params) == 2 and params[0] == "combined" and isinstance(params[1], bool)):
+                return {"code": 0, "msg": "Unknown property", "id": number}
+            client.state["combined"] = params[1]
+            return {"result": None, "id": number}
+        if not (isinstance(params, list) and all(isinstance(name, str) for name in params)):
+            return {"code": 2, "msg": "Invalid request: params must be a list of stream names", "id": number}
+        return self._subscribe(client, method == "SUBSCRIBE", params, number)
+
+    def _subscribe(self, client: Client, more: bool, names: list[str], number: Any) -> dict[str, Any] | None:
+        wanted = client.names | set(names) if more else client.names - set(names)
+        if len(wanted) > STREAMS_MOST:
+            self.close(client, 1008, "too many streams")
+            return None
+        client.names = wanted
+        for name in () if more else names:
+            client.state["batches"].pop(name, None)
+        self._listeners = None
+        return {"result": None, "id": number}
 
     def _speaks(self, client: Client, channel: str) -> bool:
         """The routed roots of the futures: a stream elsewhere is silent."""
         if not self.futures:
-            return True
+            return not channel.startswith(_FUTURES_ONLY)
         return bool(client.state["root"] == ("market" if channel.startswith(_MARKET_ROOT) else "public"))
 
     def announce_shutdown(self) -> None:
         """serverShutdown on every connection."""
-        ms = int(time.time() * 1000)
-        event = json.dumps({"e": "serverShutdown", "E": ms}, separators=(",", ":"))
+        event = {"e": "serverShutdown", "E": int(time.time() * 1000)}
         for client in self.clients:
-            self.write(client, f'{{"stream":"!serverShutdown","data":{event}}}' if client.state["combined"] else event)
+            self.write(client, dumps({"stream": "!serverShutdown", "data": event} if client.state["combined"] else event))
 
-    def step(self, ms: int, events: dict[str, tuple[list[Change], list[Fill]]]) -> None:
-        """Send what the market did at venue time ``ms``."""
-        for symbol, (changes, fills) in events.items():
-            instrument = self.market.instruments[symbol]
-            if self.market.random.random() < 0.01 or symbol not in self._old:
-                self._old[symbol] = _levels(instrument, 1000)
-            for client in list(self.clients):
-                for name in list(client.names):
+    # -- streams ---------------------------------------------------------------------------------------------------------
+
+    def _audience(self) -> dict[str, list[tuple[Client, str, str]]]:
+        if self._listeners is None:
+            found: dict[str, list[tuple[Client, str, str]]] = {}
+            for client in self.clients:
+                for name in sorted(client.names):
                     lower, _, channel = name.partition("@")
-                    if lower.upper() == symbol and self._speaks(client, channel):
-                        self._stream(client, name, channel, instrument, ms, changes, fills)
+                    if self._speaks(client, channel):
+                        found.setdefault(lower.upper(), []).append((client, name, channel))
+            self._listeners = found
+            heard = {name for rows in found.values() for _, name, _ in rows}
+            self._shared = {name: batch for name, batch in self._shared.items() if name in heard}
+        return self._listeners
 
-    def _stream(self, client: Client, name: str, channel: str, one: Instrument, ms: int, changes: list[Change], fills: list[Fill]) -> None:
-        out: list[dict[str, object]] = []
-        if channel.startswith("depth") and channel[5:6] in ("", "@"):
-            out = self._depth(client, name, channel, one, ms, changes)
-        elif channel == "bookTicker":
-            out = [self._ticker(one, ms, changes[-1].id)] if any(change.best for change in changes) else []
-        elif channel == "trade":
-            out = [self._trade(one, fill) for fill in fills]
-        elif channel == "aggTrade":
-            out = [self._agg(one, fill) for fill in fills]
-        elif channel.startswith("markPrice") and client.state.setdefault(name, 0) <= ms:
-            client.state[name] = ms + (1000 if channel.endswith("1s") else 3000)
-            out = [self._mark(one, ms)]
-        for event in out:
-            text = json.dumps(event, separators=(",", ":"))
-            self.send(client, name, f'{{"stream":"{name}","data":{text}}}' if client.state["combined"] else text)
+    def step(self, ms: int, moves: dict[str, tuple[list[Change], list[Fill]]]) -> None:
+        """Send what the market did at venue time ``ms``."""
+        audience = self._audience()
+        for symbol, (changes, fills) in moves.items():
+            one = self.market.instruments[symbol]
+            closed = self._count(one, ms, fills)
+            step = _Step(self, one, ms, changes, fills, closed)
+            for client, name, channel in audience.get(symbol, ()):
+                for text in step.texts(client, name, channel):
+                    self.send(client, name, f'{{"stream":"{name}","data":{text}}}' if client.state["combined"] else text)
 
-    def _depth(self, client: Client, name: str, channel: str, one: Instrument, ms: int, changes: list[Change]) -> list[dict[str, object]]:
-        depths: dict[str, _Depth] = client.state["depths"]
-        state = depths.get(name)
-        if state is None:
-            state = depths[name] = _Depth(last=(changes[0].id - 1) if changes else one.id)
-        for change in changes:
-            state.first = state.first or change.id
-            state.bids |= dict(change.bids)
-            state.asks |= dict(change.asks)
-        if ms < state.due or not state.first:
-            return []
-        speed = channel.partition("@")[2].removesuffix("ms") or ("250" if self.futures else "1000")
-        state.due = ms + int(speed)
-        event: dict[str, object] = {"e": "depthUpdate", "E": ms}
-        if self.futures:
-            event |= {"T": ms - 1, "s": one.symbol, "ps": one.symbol, "U": state.first, "u": one.id, "pu": state.last}
-        else:
-            event |= {"s": one.symbol, "U": state.first, "u": one.id}
-        event["b"] = [[one.price_text(price), one.size_text(size)] for price, size in state.bids.items()]
-        event["a"] = [[one.price_text(price), one.size_text(size)] for price, size in state.asks.items()]
-        state.last, state.first = one.id, 0
-        state.bids, state.asks = {}, {}
-        return [event | {"st": 1} if self.futures else event]
+    def _count(self, one: Instrument, ms: int, fills: list[Fill]) -> Event | None:
+        """The candle that ends with this step, if one does."""
+        day = self.days[one.symbol]
+        ended = day.minute and ms // 60_000 != day.minute
+        closed = events.kline(one, day, ms, closed=True) if ended else None
+        day.add(one, ms, fills)
+        self.api.fills[one.symbol].extend(fills)
+        return closed
 
-    def _ticker(self, one: Instrument, ms: int, update: int) -> dict[str, object]:
-        bid, bid_size, ask, ask_size = one.best()
-        quote = {"b": one.price_text(bid), "B": one.size_text(bid_size), "a": one.price_text(ask), "A": one.size_text(ask_size)}
-        if not self.futures:
-            return {"u": update, "s": one.symbol, **quote}
-        return {"e": "bookTicker", "u": update, "s": one.symbol, "ps": one.symbol, **quote, "T": ms - 1, "E": ms, "st": 1}
-
-    def _trade(self, one: Instrument, fill: Fill) -> dict[str, object]:
-        event: dict[str, object] = {"e": "trade", "E": fill.ms}
-        if self.futures:
-            event["T"] = fill.ms
-        event |= {"s": one.symbol, "t": fill.id, "p": one.price_text(fill.price), "q": one.size_text(fill.size)}
-        return event | ({"X": "MARKET", "m": fill.taker_sells} if self.futures else {"T": fill.ms, "m": fill.taker_sells, "M": True})
-
-    def _agg(self, one: Instrument, fill: Fill) -> dict[str, object]:
-        size = one.size_text(fill.size)
-        event: dict[str, object] = {
-            "e": "aggTrade",
-            "E": fill.ms,
-            "a": fill.id,
-            "s": one.symbol,
-            "p": one.price_text(fill.price),
-            "q": size,
-        }
-        event |= {"f": fill.id, "l": fill.id, "T": fill.ms, "m": fill.taker_sells}
-        return event | ({"nq": size, "st": 1} if self.futures else {"M": True})
-
-    def _mark(self, one: Instrument, ms: int) -> dict[str, object]:
-        bid, _, ask, _ = one.best()
-        price = one.price_text((bid + ask) // 2)
-        hours = 8 * 3_600_000
-        event: dict[str, object] = {"e": "markPriceUpdate", "E": ms, "s": one.symbol, "p": price, "i": price, "P": price}
-        return event | {"r": "0.00010000", "T": (ms // hours + 1) * hours, "st": 1}
+    def batch(self, client: Client, name: str, one: Instrument, ms: int, every_ms: int, before: int) -> Batch:
+        """The diff-depth batch that a frame of this stream for this client comes from."""
+        batches: dict[str, Batch] = client.state["batches"] if self.futures else self._shared
+        found = batches.get(name)
+        if found is None:
+            phase = client.number * 37 % (every_ms or 1) if self.futures else every_ms - ms % (every_ms or 1)
+            found = batches[name] = Batch(last=before, due=ms + phase if every_ms else 0)
+        return found
 
 
-def _levels(one: Instrument, limit: int) -> tuple[int, list[tuple[str, str]], list[tuple[str, str]]]:
-    bids = [(one.price_text(price), one.size_text(one.bids[price])) for price in sorted(one.bids, reverse=True)[:limit]]
-    asks = [(one.price_text(price), one.size_text(one.asks[price])) for price in sorted(one.asks)[:limit]]
-    return one.id, bids, asks
+class _Step:
+    """One step of one instrument. Each event is made and encoded once, however many listen."""
+
+    def __init__(self, venue: Binance, one: Instrument, ms: int, changes: list[Change], fills: list[Fill], closed: Event | None) -> None:
+        self.venue, self.one, self.ms, self.changes, self.fills, self.closed = venue, one, ms, changes, fills, closed
+        self.before = changes[0].id - 1 if changes else one.id
+        self._made: dict[str, list[str]] = {}
+
+    def texts(self, client: Client, name: str, channel: str) -> list[str]:
+        """The payloads that a stream has for a client now."""
+        kind, _, speed = channel.partition("@")
+        if kind == "depth":
+            return self._diff(client, name, speed)
+        every = _EVERY.get(kind)
+        if every is None:
+            if channel not in self._made:
+                self._made[channel] = [dumps(event) for event in self._events(kind)]
+            return self._made[channel]
+        return self._timed(client, name, channel, every[0] if speed == "1s" else _ms(speed, every[1 if self.venue.futures else 0]))
+
+    def _diff(self, client: Client, name: str, speed: str) -> list[str]:
+        key = name if not self.venue.futures else f"{name}/{client.number}"
+        if key not in self._made:
+            every = _ms(speed, 250 if self.venue.futures else 1000)
+            batch = self.venue.batch(client, name, self.one, self.ms, every, self.before)
+            batch.add(self.changes)
+            event = batch.take(self.one, self.ms, every, futures=self.venue.futures)
+            self._made[key] = [dumps(event)] if event else []
+        return self._made[key]
+
+    def _events(self, kind: str) -> list[Event]:
+        futures = self.venue.futures
+        if kind == "bookTicker":
+            moved = any(change.best for change in self.changes)
+            return [events.ticker(self.one, self.ms, self.one.id, futures=futures)] if moved else []
+        if kind == "trade":
+            return [events.trade(self.one, fill, futures=futures) for fill in self.fills]
+        if kind == "aggTrade":
+            return [events.agg_trade(self.one, fill, futures=futures) for fill in self.fills]
+        return []
+
+    def _timed(self, client: Client, name: str, channel: str, every: int) -> list[str]:
+        """Streams with a pace: the first frame at once, then one in each ``every`` ms."""
+        due: dict[str, int] = client.state["due"]
+        out: list[Event] = []
+        if channel.startswith("kline") and self.closed is not None:
+            out.append(self.closed)
+        if channel == "forceOrder":
+            # Only the latest liquidation of a symbol in each second is told (sheet 3.3).
+            forced = [fill for fill in self.fills if fill.forced]
+            if forced and self.ms >= due.get(name, 0):
+                due[name] = self.ms + every
+                out.append(events.force_order(self.one, forced[-1], self.ms))
+        elif self.ms >= due.get(name, 0):
+            due[name] = self.ms + every
+            out.append(self._state(client, name, channel))
+        return [dumps(event) for event in out]
+
+    def _state(self, client: Client, name: str, channel: str) -> Event:
+        futures, day = self.venue.futures, self.venue.days[self.one.symbol]
+        if channel.startswith("markPrice"):
+            return events.mark(self.one, self.ms)
+        if channel.startswith("kline"):
+            return events.kline(self.one, day, self.ms, closed=False)
+        if channel == "miniTicker":
+            return events.mini_ticker(self.one, day, self.ms, futures=futures)
+        lasts: dict[str, int] = client.state.setdefault("partials", {})
+        last = lasts.get(name, self.before)
+        lasts[name] = self.one.id
+        return events.partial(self.one, int(channel.partition("@")[0][5:]), self.ms, last, futures=futures)
+
+
+#: pace in ms of streams that have one: (spot, futures)
+_EVERY = {
+    **{f"depth{levels}": (1000, 250) for levels in (5, 10, 20)},
+    "markPrice": (1000, 3000),
+    "kline_1m": (2000, 250),
+    "miniTicker": (1000, 1000),
+    "forceOrder": (1000, 1000),
+}
+
+
+def _ms(speed: str, default: int) -> int:
+    return int(speed.removesuffix("ms")) if speed.endswith("ms") and speed[:-2].isdigit() else default
+
+
+def _is_id(value: object) -> bool:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63):
+        return True
+    return isinstance(value, str) and len(value) <= 36 and (not value or value.isalnum())

@@ -7,6 +7,7 @@ outside.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 DEPTH = 200
@@ -33,13 +34,28 @@ class Fill:
     size: int
     taker_sells: bool
     update: int
+    forced: bool = False
 
 
 class Instrument:
-    """One book. ``tick`` and ``lot`` are decimals of price and size."""
+    """One book. ``tick`` and ``lot`` are decimals of price and size; update ids go up by 1 to ``stride`` (the futures' are not its own)."""
 
-    def __init__(self, symbol: str, price: float, *, tick: int = 2, lot: int = 3, seed: int = 1, first_id: int = 5_000_000) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        price: float,
+        *,
+        tick: int = 2,
+        lot: int = 3,
+        seed: int = 1,
+        first_id: int = 5_000_000,
+        keep: bool = False,
+        stride: int = 1,
+    ) -> None:
+        if round(price * 10**tick) <= 2 * DEPTH:
+            raise ValueError(f"{symbol}: a price of {price} leaves no room for {DEPTH} levels of 1e-{tick}")
         self.symbol = symbol
+        self.stride = stride
         self.tick = tick
         self.lot = lot
         self.random = random.Random(f"{seed}/{symbol}")
@@ -54,6 +70,19 @@ class Instrument:
         for level in range(1, DEPTH + 1):
             self.bids[self.mid - level] = self._size()
             self.asks[self.mid + level] = self._size()
+        self.first = (self.id, dict(self.bids), dict(self.asks))
+        self._history: list[Change] | None = [] if keep else None
+
+    def at(self, update: int) -> tuple[dict[int, int], dict[int, int]]:
+        """(bids, asks) as they were after an update, price → size. Needs ``keep``; raises KeyError for an update that never was."""
+        first, bids, asks = self.first
+        if self._history is None or not first <= update <= self.id:
+            raise KeyError(update)
+        bids, asks = dict(bids), dict(asks)
+        for change in self._history[: bisect_right(self._history, update, key=lambda change: change.id)]:
+            _apply(bids, change.bids)
+            _apply(asks, change.asks)
+        return bids, asks
 
     def _size(self) -> int:
         return self.random.randint(1, 5 * 10**self.lot)
@@ -75,9 +104,14 @@ class Instrument:
         """Some events at venue time ``ms``; ``push`` is the common part of the price's move (−1…1)."""
         changes: list[Change] = []
         fills: list[Fill] = []
+        # Far from where it began the price is pulled back, so that a market that runs for days stays where it has room.
+        push = max(-0.9, min(0.9, push - (self.best()[0] - self.mid) / (self.mid * 0.05)))
         for _ in range(self.random.choice((0, 1, 1, 2, 3))):
-            if self.random.random() < 0.3:
+            chance = self.random.random()
+            if chance < 0.3:
                 self._trade(ms, push, changes, fills)
+            elif chance < 0.3 + abs(push) / 2:
+                self._lean(ms, push, changes)
             else:
                 self._quote(ms, changes)
         self.changes, self.fills = changes, fills
@@ -85,22 +119,13 @@ class Instrument:
 
     def _change(self, ms: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> Change:
         before = self.best()
-        self.id += 1
-        for book, levels in ((self.bids, bids), (self.asks, asks)):
-            for price, size in levels:
-                if size:
-                    book[price] = size
-                else:
-                    book.pop(price, None)
-        self._refill()
-        return Change(self.id, ms, bids, asks, best=self.best() != before)
-
-    def _refill(self) -> None:
-        # A side is never empty: the market maker returns far away, so it needs no update of its own to be true.
-        if not self.bids:
-            self.bids[min(self.asks) - 1] = self._size()
-        if not self.asks:
-            self.asks[max(self.bids) + 1] = self._size()
+        self.id += 1 if self.stride == 1 else self.random.randint(1, self.stride)
+        _apply(self.bids, bids)
+        _apply(self.asks, asks)
+        change = Change(self.id, ms, bids, asks, best=self.best() != before)
+        if self._history is not None:
+            self._history.append(change)
+        return change
 
     def _quote(self, ms: int, changes: list[Change]) -> None:
         bid, _, ask, _ = self.best()
@@ -114,6 +139,17 @@ class Instrument:
             price = max(ask - 1 + distance, bid + 1)
             if not (size == 0 and (price == ask and len(self.asks) < 20)):
                 changes.append(self._change(ms, [], [(price, size)]))
+
+    def _lean(self, ms: int, push: float, changes: list[Change]) -> None:
+        """Makers follow the market: the best quote against the push is taken away and one in front of it comes closer."""
+        bid, _, ask, _ = self.best()
+        up = push > 0
+        if len(self.asks if up else self.bids) > 20:
+            changes.append(self._change(ms, [] if up else [(bid, 0)], [(ask, 0)] if up else []))
+        bid, _, ask, _ = self.best()
+        if ask - bid > 1:
+            closer = (bid + 1 if up else ask - 1, self._size())
+            changes.append(self._change(ms, [closer] if up else [], [] if up else [closer]))
 
     def _trade(self, ms: int, push: float, changes: list[Change], fills: list[Fill]) -> None:
         sells = self.random.random() > 0.5 + push / 2
@@ -129,17 +165,29 @@ class Instrument:
         changes.append(self._change(ms, [(price, left)] if sells else [], [] if sells else [(price, left)]))
         self.trade_id += 1
         self.agg_id += 1
-        fills.append(Fill(self.trade_id, ms, price, size, sells, self.id))
+        forced = self.random.random() < 0.02
+        fills.append(Fill(self.trade_id, ms, price, size, sells, self.id, forced))
+
+
+def _apply(book: dict[int, int], levels: list[tuple[int, int]]) -> None:
+    for price, size in levels:
+        if size:
+            book[price] = size
+        else:
+            book.pop(price, None)
 
 
 class Market:
-    """Instruments that move together."""
+    """Instruments that move together. ``keep``: every book that ever was can be asked back (a test's few seconds, not a day)."""
 
-    def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000) -> None:
+    def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000, keep: bool = False, stride: int = 1) -> None:
         self.random = random.Random(f"{seed}/market")
-        self.instruments = {symbol: Instrument(symbol, price, seed=seed, first_id=first_id) for symbol, price in prices.items()}
+        self.push = 0.0
+        self.instruments = {
+            symbol: Instrument(symbol, price, seed=seed, first_id=first_id, keep=keep, stride=stride) for symbol, price in prices.items()
+        }
 
     def step(self, ms: int) -> dict[str, tuple[list[Change], list[Fill]]]:
-        """One step of every instrument, under one common push."""
-        push = self.random.uniform(-0.4, 0.4)
-        return {symbol: instrument.step(ms, push) for symbol, instrument in self.instruments.items()}
+        """One step of every instrument, under one common push that lasts for a second or two."""
+        self.push = max(-0.8, min(0.8, self.push * 0.99 + self.random.uniform(-0.15, 0.15)))
+        return {symbol: instrument.step(ms, self.push) for symbol, instrument in self.instruments.items()}

@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
 import zstandard
 from aiohttp import web
@@ -17,9 +19,12 @@ from aiohttp import web
 from tape_archive.format.errors import FormatError, SettingsError
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
+from tape_collectors.simulator.binance import Binance
 from tape_collectors.simulator.server import Client, VenueServer
 
 SECOND = 1_000_000_000
+WAITS = ("all", "first", "no")
+_BUFFER = 8 * 2**20
 
 
 def _hftbacktest(path: Path) -> Iterator[tuple[int, str, bytes]]:
@@ -29,6 +34,14 @@ def _hftbacktest(path: Path) -> Iterator[tuple[int, str, bytes]]:
             yield int(ns), "" if b'"lastUpdateId"' in payload[:40] else "ws", payload
 
 
+def _reply_kind(target: str) -> str:
+    """The symbol of a depth reply, "info" for exchangeInfo, "rest" for what is not played."""
+    path, _, query = target.rpartition(" ")[2].partition("?")
+    if path.endswith("/exchangeInfo"):
+        return "info"
+    return dict(parse_qsl(query)).get("symbol", "rest") if path.endswith("/depth") else "rest"
+
+
 def _cryptofeed(path: Path) -> Iterator[tuple[int, str, bytes]]:
     with path.open("rb") as file:
         for line in zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read().splitlines():
@@ -36,18 +49,19 @@ def _cryptofeed(path: Path) -> Iterator[tuple[int, str, bytes]]:
             if entry["kind"] == "recv":
                 yield entry["ns"], "ws", entry["raw"].encode()
             elif entry["kind"] == "http":
-                yield entry["ns"], entry["url"].partition("symbol=")[2].partition("&")[0], entry["raw"].encode()
+                yield entry["ns"], _reply_kind(entry["url"]), entry["raw"].encode()
 
 
 def _tape(path: Path) -> Iterator[tuple[int, str, bytes]]:
     for raw in read_lines(path):
         line = parse(raw)
         if line.data is not None:
-            yield line.t, "ws" if line.request is None else line.request.partition("symbol=")[2].partition("&")[0], line.data
+            yield line.t, "ws" if line.request is None else _reply_kind(line.request), line.data
 
 
 def frames(path: Path) -> Iterator[tuple[int, str, bytes]]:
-    """(ns, "ws" or the symbol of a REST depth reply, payload) of any recording that is known. Raises SettingsError."""
+    """(ns, kind, payload), kind being "ws", the symbol of a REST depth reply (blank where the recording does not name it), "info" or
+    "rest", of any recording that is known. Raises SettingsError."""
     if not path.exists():
         raise SettingsError(f"{path} is not there to be played")
     if path.name.endswith("ndjson.zst"):
@@ -60,17 +74,28 @@ def frames(path: Path) -> Iterator[tuple[int, str, bytes]]:
 
 
 class Playback:
-    """Plays one recording of one venue once every stream in it has a subscriber. ``done`` is set at its end."""
+    """Plays one recording of one venue. ``done`` is set at its end.
 
-    def __init__(self, venue: str, path: Path, speed: float = 1.0, most: int = 0) -> None:
+    ``wait``: begin when every stream in it has a subscriber (``all``), when any has (``first``), or at once (``no``).
+    """
+
+    takes_over = True
+
+    def __init__(self, venue: str, path: Path, speed: float = 1.0, most: int = 0, wait: str = "all") -> None:
+        if wait not in WAITS:
+            raise SettingsError(f"a playback waits for {', '.join(WAITS)}, not {wait!r}")
+        self.wait = wait
         self.venue = venue
         self.path = path
         self.speed = speed
         self.sent: Counter[str] = Counter()
         self.digest = hashlib.sha256()
+        self.digests: dict[str, hashlib._Hash] = {}
         self.done = asyncio.Event()
         self._frames: list[tuple[int, str, str]] = []
         self._replies: dict[str, tuple[int, bytes]] = {}
+        self._depths: list[tuple[str, int, bytes]] = []
+        self.info: bytes | None = None
         self._names: set[str] = set()
         self._position = 0
         self._moved = asyncio.Event()
@@ -87,26 +112,35 @@ class Playback:
                 self._frames.append((ns, name, text))
                 if name:
                     self._names.add(name)
-            else:
-                symbol = kind or self._symbol()
-                self._replies.setdefault(symbol, (ns, payload))
+            elif kind == "info":
+                self.info = self.info or payload
+            elif kind != "rest":
+                self._depths.append((kind, ns, payload))
+        for symbol, ns, payload in self._depths:
+            self._replies.setdefault(symbol or self._symbol(), (ns, payload))
         if not self._frames:
             raise FormatError(f"{self.path} holds no frame to play")
 
     def _symbol(self) -> str:
         """hftbacktest files hold one symbol, and its REST reply does not name it."""
-        return next(iter(self._names)).partition("@")[0].upper()
+        return next(iter(sorted(self._names)), "").partition("@")[0].upper()
 
     def attach(self, server: VenueServer) -> None:
         """Take the place of the market: REST depth and the streams come from the recording."""
         self._server = server
-        server.depth_played = self._depth  # type: ignore[attr-defined]
+        if isinstance(server, Binance):
+            server.api.depth_played, server.api.info_played = self._depth, self.info
         self._task = asyncio.create_task(self._play(), name=f"play {self.path.name}")
 
     def stop(self) -> None:
         """End now."""
         if self._task is not None:
             self._task.cancel()
+
+    @property
+    def names(self) -> set[str]:
+        """The streams in it."""
+        return set(self._names)
 
     @property
     def symbols(self) -> list[str]:
@@ -128,11 +162,26 @@ class Playback:
         return [client for client in self._server.clients if not name or name in client.names]
 
     async def _audience(self) -> None:
-        """Until every stream has a subscriber."""
-        ready = False
+        """Until who is waited for has subscribed."""
+        ready = self.wait == "no"
+        enough = all if self.wait == "all" else any
         while not ready:
             await asyncio.sleep(0.01)
-            ready = bool(self._server.clients) and all(self._listener(name) for name in self._names)
+            ready = bool(self._server.clients) and enough(self._listener(name) for name in self._names or {""})
+
+    async def _room(self) -> None:
+        """At a pace that a client cannot follow, its reading sets the pace."""
+        full = True
+        while full:
+            await asyncio.sleep(0)
+            full = any(not one.dead and one.socket.transport.get_write_buffer_size() > _BUFFER for one in self._server.clients)
+            if full:
+                await asyncio.sleep(0.001)
+
+    def report(self) -> dict[str, Any]:
+        """What was played: frames and the sha256 of the payloads (each ended by a line break), in all and by stream."""
+        streams = {name: {"frames": self.sent[name], "sha256": self.digests[name].hexdigest()} for name in sorted(self.digests)}
+        return {"path": str(self.path), "frames": sum(self.sent.values()), "sha256": self.digest.hexdigest(), "streams": streams}
 
     async def _play(self) -> None:
         await self._audience()
@@ -146,9 +195,11 @@ class Playback:
             for client in self._listener(name):
                 self._server.send(client, name, text)
             self.sent[name] += 1
-            self.digest.update(text.encode() + b"\n")
+            line = text.encode() + b"\n"
+            self.digest.update(line)
+            self.digests.setdefault(name, hashlib.sha256()).update(line)
             if not sum(self.sent.values()) & 63:
-                await asyncio.sleep(0)
+                await self._room()
         self._position = self._frames[-1][0] + SECOND
         self._moved.set()
         self.done.set()

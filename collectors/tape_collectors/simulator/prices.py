@@ -24,8 +24,8 @@ class Rtds:
     def __init__(self, venue: Polymarket) -> None:
         self.venue = venue
         self.last = 0
-        #: given ticks (second -> exact price as an E18 integer) in place of the simulated ones
-        self.ticks: dict[int, str] | None = None
+        #: given ticks of a coin (second -> exact price as an E18 integer) on every Chainlink topic, in place of the simulated ones
+        self.ticks: dict[str, dict[int, str]] = {}
 
     def message(self, client: Client, text: str) -> None:
         """subscribe, or PING (which is not answered)."""
@@ -49,13 +49,11 @@ class Rtds:
         coin = symbol.partition("/")[0].removesuffix("usdt")
         if coin not in COINS:
             return None
-        if self.ticks is not None:
-            exact = self.ticks.get(second)
-            return (
-                None
-                if exact is None
-                else {"full_accuracy_value": exact, "symbol": symbol, "timestamp": second * 1000, "value": int(exact) / 1e18}
-            )
+        if coin in self.ticks and topic != "crypto_prices":
+            given = self.ticks[coin].get(second)
+            if given is None:
+                return None
+            return {"full_accuracy_value": given, "symbol": symbol, "timestamp": second * 1000, "value": int(given) / 1e18}
         value = twap(coin, second, self.venue.seed) if "twap" in topic else price(coin, second, self.venue.seed)
         exact = f"{value:.8f}" if topic == "crypto_prices" else _e18(value)
         out: dict[str, Any] = {"full_accuracy_value": exact, "symbol": symbol, "timestamp": second * 1000, "value": value}

@@ -8,6 +8,7 @@ import random
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 COINS = ("btc", "eth", "sol", "xrp", "doge", "bnb", "hype", "zec")
@@ -37,7 +38,7 @@ def span(slug: str) -> tuple[str, int, int] | None:
     if match := _EPOCH.match(slug):
         coin, count, unit, start = match[1], int(match[2]), match[3], int(match[4])
         length = count * {"s": 1, "m": 60, "h": 3600}[unit]
-        return (coin, start, start + length) if coin in COINS else None
+        return (coin, start, start + length) if coin in COINS and length and _on_grid(start, length) else None
     if (match := _HOURLY.match(slug)) and match[1] in LONG:
         hour = int(match[5]) % 12 + (12 if match[6] == "pm" else 0)
         at = _day(match[2], match[3], match[4], hour)
@@ -47,6 +48,14 @@ def span(slug: str) -> tuple[str, int, int] | None:
         day_before = datetime.fromtimestamp(end, _ET) - timedelta(days=1)
         return (LONG[match[1]], int(day_before.timestamp()), end) if end else None
     return None
+
+
+def _on_grid(start: int, length: int) -> bool:
+    """Up to an hour the grid is UTC's; 4 h windows are blocks of New York's day (sheet 1.1)."""
+    if length < 4 * 3600:
+        return start % length == 0
+    at = datetime.fromtimestamp(start, _ET)
+    return (at.hour * 3600 + at.minute * 60 + at.second) % length == 0
 
 
 def _day(month: str, day: str, year: str, hour: int) -> int:
@@ -73,6 +82,8 @@ class Window:
     bids: dict[int, int] = field(default_factory=dict)
     asks: dict[int, int] = field(default_factory=dict)
     last_trade: int = 500
+    tick: int = 10
+    closes: float | None = None
 
     def __post_init__(self) -> None:
         self.random = random.Random(f"{self.seed}/{self.slug}")
@@ -80,13 +91,22 @@ class Window:
         self.up = _digits(self.slug + "/up")
         self.down = _digits(self.slug + "/down")
         for level in range(1, 30):
-            self.bids[500 - level * 10] = self.random.randint(100, 90_000)
-            self.asks[500 + level * 10] = self.random.randint(100, 90_000)
+            self.bids[500 - level * 10] = self._size()
+            self.asks[500 + level * 10] = self._size()
 
     @property
     def strike(self) -> float:
         """The price to beat."""
         return twap(self.coin, self.start, self.seed)
+
+    @property
+    def known_strike(self) -> float | None:
+        """The price to beat as Gamma tells it; None where it never did."""
+        return self.strike
+
+    def market(self, closed: bool) -> dict[str, Any] | None:
+        """A recorded Gamma object; None: it is to be made."""
+        return None
 
     @property
     def final(self) -> float:
@@ -110,39 +130,68 @@ class Window:
 
     def move(self, now: float) -> list[tuple[int, int, str]]:
         """Some book changes (price, size, "BUY" or "SELL") of the Up token, towards what the coin's price says."""
-        fair = self._fair(now)
-        changes: dict[tuple[int, str], int] = {}
-        for side, book in (("BUY", self.bids), ("SELL", self.asks)):
-            for p in [p for p in book if (p > fair - 5 if side == "BUY" else p < fair + 5)]:
-                changes[p, side] = 0
+        step = self.tick
+        bid = max(step, min(1000 - 3 * step, self._fair(now) // step * step - step))
+        ask = bid + 2 * step
+        changes: dict[tuple[int, str], int] = {(p, "BUY"): 0 for p in self.bids if p > bid}
+        changes |= {(p, "SELL"): 0 for p in self.asks if p < ask}
+        changes |= {(bid, "BUY"): self._size()} if bid not in self.bids else {}
+        changes |= {(ask, "SELL"): self._size()} if ask not in self.asks else {}
         for _ in range(self.random.choice((0, 1, 2))):
-            distance = 10 + 10 * int(self.random.expovariate(0.5))
-            side = self.random.choice(("BUY", "SELL"))
-            p = (fair // 10 * 10 - distance) if side == "BUY" else (fair // 10 * 10 + 10 + distance)
-            if 10 <= p <= 990:
-                changes[p, side] = self.random.choice((0, 1, 1)) * self.random.randint(100, 90_000)
-        out = []
-        for (p, side), amount in changes.items():
-            book = self.bids if side == "BUY" else self.asks
-            if amount == 0 and (p not in book or len(book) <= 2):
-                continue
-            if amount:
-                book[p] = amount
-            else:
-                del book[p]
-            out.append((p, amount, side))
+            away = step * (1 + int(self.random.expovariate(0.4)))
+            side, p = self.random.choice((("BUY", bid - away), ("SELL", ask + away)))
+            if step <= p <= 1000 - step:
+                changes[p, side] = self.random.choice((0, 1, 1)) * self._size()
+        out = [
+            (p, amount, side) for (p, side), amount in changes.items() if (self.bids if side == "BUY" else self.asks).get(p, 0) != amount
+        ]
+        for change in out:
+            self._set(change)
         return out
+
+    def trade(self) -> tuple[tuple[int, int, str], int]:
+        """A taker takes from the best level: (the level as it is then, what was taken). A side is never emptied."""
+        side, price = self.random.choice((("BUY", max(self.bids)), ("SELL", min(self.asks))))
+        there = (self.bids if side == "BUY" else self.asks)[price]
+        taken = self.random.randint(1, max(1, there - 1))
+        change = (price, max(1, there - taken), side)
+        self._set(change)
+        self.last_trade = price
+        return change, taken
+
+    def finer(self) -> tuple[str, str] | None:
+        """(old, new) tick size, once, when the price comes near an edge: above 0.96 or below 0.04 (sheet 2.6)."""
+        if self.tick == 1 or (min(self.asks) >= 40 and max(self.bids) <= 960):
+            return None
+        old, self.tick = self.tick, 1
+        return text(old), text(self.tick)
+
+    def _set(self, change: tuple[int, int, str]) -> None:
+        price, amount, side = change
+        book = self.bids if side == "BUY" else self.asks
+        if amount:
+            book[price] = amount
+        else:
+            del book[price]
+
+    def _size(self) -> int:
+        return self.random.randint(100, 90_000)
 
     def _fair(self, now: float) -> int:
         if now < self.start:
             return 500
         lead = (price(self.coin, int(now), self.seed) - self.strike) / self.strike * 2000
-        return max(40, min(960, round(500 + 450 * math.tanh(lead))))
+        return round(500 + 495 * math.tanh(lead))
 
 
 def text(price: int) -> str:
     """Thousandths as Polymarket writes a price: no trailing zeros."""
     return f"{price / 1000:.3f}".rstrip("0").rstrip(".")
+
+
+def ticks(price: str) -> int:
+    """A price as thousandths."""
+    return round(float(price) * 1000)
 
 
 def size(hundredths: int) -> str:

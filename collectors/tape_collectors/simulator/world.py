@@ -4,22 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
+from typing import Protocol
 
 from tape_archive.format.errors import SettingsError
 from tape_collectors.simulator.binance import PRICES, Binance
+from tape_collectors.simulator.endless import Cycle, Load
 from tape_collectors.simulator.faults import Fault, Faults, Planned
+from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.market import Market
-from tape_collectors.simulator.playback import Playback
 from tape_collectors.simulator.server import VenueServer
 
 VENUES = ("binance_spot", "binance_usdm", "polymarket")
 STEP_S = 0.02
 
 
+class Player(Protocol):
+    """A recording that takes a venue's place, or (not ``takes_over``) gives the venue's market its contents."""
+
+    venue: str
+    takes_over: bool
+
+    @property
+    def symbols(self) -> Sequence[str]:
+        """The symbols in it."""
+
+    def attach(self, server: VenueServer) -> None:
+        """The server listens."""
+
+    def stop(self) -> None:
+        """The server ends."""
+
+
 class Simulator:
-    """``async with Simulator(["binance_spot"]) as sim: sim.endpoints``. Its task steps the market fifty times a second."""
+    """``async with Simulator(["binance_spot"]) as sim: sim.endpoints``. Its task steps the market fifty times a second.
+
+    ``keep``: the journal keeps every frame, and every book that ever was can be asked back (tests; memory grows).
+    ``load``: a Binance venue that sends pre-built frames of so many symbols (L0000USDT…), ``rate`` frames a second (0: flat out).
+    """
 
     def __init__(
         self,
@@ -27,19 +50,23 @@ class Simulator:
         *,
         seed: int = 1,
         planned: Sequence[Planned] = (),
-        play: Sequence[Playback] = (),
+        play: Sequence[Player] = (),
         host: str = "127.0.0.1",
         symbols: Sequence[str] = tuple(PRICES),
         window_s: float = 0.0,
         resolve_s: float = 0.0,
         step_s: float = STEP_S,
         credentials: tuple[str, str, str] | None = None,
+        keep: bool = False,
+        load: Mapping[str, int] | None = None,
+        rate: float = 0.0,
     ) -> None:
         for venue in venues:
             if venue not in VENUES:
                 raise SettingsError(f"the simulator has no venue {venue!r} (known: {', '.join(VENUES)})")
         self.faults = Faults(seed)
         self.faults.planned += planned
+        self.journal = Journal(keep)
         self.servers: dict[str, VenueServer] = {}
         self.markets: dict[str, Market] = {}
         self.players = list(play)
@@ -48,21 +75,40 @@ class Simulator:
         self._task: asyncio.Task[None] | None = None
         #: the market stands still; streams still send what is due
         self.paused = False
-        prices = {symbol: PRICES.get(symbol, 10.0) for symbol in symbols}
+        prices = {symbol: PRICES.get(symbol, 100.0) for symbol in symbols}
         for venue in venues:
-            if venue == "polymarket":
+            if load and venue in load:
+                self.servers[venue] = Load(Cycle(load[venue], futures=venue == "binance_usdm", seed=seed), rate=rate, host=host)
+            elif venue == "polymarket":
                 from tape_collectors.simulator.polymarket import Polymarket
 
                 self.servers[venue] = Polymarket(
-                    self.faults, seed=seed, host=host, window_s=window_s, resolve_s=resolve_s, credentials=credentials
+                    self.faults,
+                    seed=seed,
+                    host=host,
+                    window_s=window_s,
+                    resolve_s=resolve_s,
+                    credentials=credentials,
+                    journal=self.journal,
                 )
             else:
-                market = self.markets[venue] = Market(prices, seed=seed, first_id=int(time.time()) * 10)
-                self.servers[venue] = Binance(self.faults, market, futures=venue == "binance_usdm", host=host)
+                played = {symbol: 100.0 for player in play if player.venue == venue for symbol in player.symbols}
+                self.servers[venue] = self._binance(venue, played or prices, seed=seed, keep=keep, host=host)
+
+    def _binance(self, venue: str, prices: dict[str, float], *, seed: int, keep: bool, host: str) -> Binance:
+        """Ids begin with the time, so that they go on after the venue was started again, as a real venue's do.
+
+        Update ids of the futures are shared by all symbols, so those of one symbol have holes (only ``pu`` chains them).
+        """
+        futures = venue == "binance_usdm"
+        first, stride = int(time.time()) * 100, 9 if futures else 1
+        self.markets[venue] = Market(prices, seed=seed, first_id=first, keep=keep, stride=stride)
+        return Binance(self.faults, self.markets[venue], futures=futures, host=host, journal=self.journal)
 
     async def __aenter__(self) -> Simulator:
         for server in self.servers.values():
             await server.start()
+            self.faults.listeners.append(server.apply)
         for player in self.players:
             player.attach(self.servers[player.venue])
         self._begun = time.monotonic()
@@ -92,7 +138,7 @@ class Simulator:
             self._faults()
             ms = int(time.time() * 1000)
             for name, server in self.servers.items():
-                if any(player.venue == name for player in self.players):
+                if isinstance(server, Load) or any(player.venue == name and player.takes_over for player in self.players):
                     continue
                 if isinstance(server, Binance):
                     market = self.markets[name]
@@ -108,7 +154,7 @@ class Simulator:
             if planned.at_s <= now:
                 self.faults.planned.remove(planned)
                 if planned.for_s:
-                    self.faults.active.append(planned.fault)
+                    self.faults.begin(planned.fault)
                     asyncio.get_running_loop().call_later(planned.for_s, self.faults.active.remove, planned.fault)
                 else:
                     self.once(planned.fault)

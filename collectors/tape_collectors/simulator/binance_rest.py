@@ -1,0 +1,202 @@
+"""Binance's REST: the depth snapshot and its weight, and the small public answers (sheet 2.4, 3.5)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from tape_collectors.simulator import binance_events as events
+from tape_collectors.simulator.market import Fill, Instrument
+
+if TYPE_CHECKING:
+    from tape_collectors.simulator.binance import Binance
+
+_SPOT_WEIGHT = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+_FUTURES_WEIGHT = ((50, 2), (100, 5), (500, 10), (1000, 20))
+_PATIENCE = 3
+
+
+class BinanceRest:
+    """Requests cost weight; over the limit 429, and who goes on is banned with 418 for ``ban_s``."""
+
+    def __init__(self, venue: Binance, weight_limit: int, ban_s: float) -> None:
+        self.venue = venue
+        self.weight_limit = weight_limit
+        self.ban_s = ban_s
+        #: a recording's own answers, in place of the market's
+        self.info_played: bytes | None = None
+        self.depth_played: Callable[[web.Request], Any] | None = None
+        self.fills: dict[str, deque[Fill]] = {symbol: deque(maxlen=1000) for symbol in venue.market.instruments}
+        self._weights: deque[tuple[float, int]] = deque()
+        self._warned = 0
+        self._banned_until = 0.0
+
+    def routes(self, app: web.Application) -> None:
+        """The paths of this venue."""
+        root = "/fapi/v1" if self.venue.futures else "/api/v3"
+        paths: dict[str, Callable[[web.Request], Any]] = {
+            "depth": self._depth,
+            "exchangeInfo": self._info,
+            "time": self._time,
+            "ping": self._ping,
+            "trades": self._trades,
+            "aggTrades": self._agg_trades,
+        }
+        if self.venue.futures:
+            paths |= {"openInterest": self._open_interest, "premiumIndex": self._premium}
+        for path, handler in paths.items():
+            app.router.add_get(f"{root}/{path}", handler)
+
+    def _counted(self, weight: int) -> web.Response | dict[str, str]:
+        """The headers of an answer that may be given, or the refusal."""
+        now = time.monotonic()
+        while self._weights and self._weights[0][0] <= now - 60:
+            self._weights.popleft()
+        used = sum(some for _, some in self._weights) + weight
+        headers = {"X-MBX-USED-WEIGHT-1M": str(used)}
+        if now < self._banned_until:
+            return _refused(418, self._banned_until - now, headers)
+        if used > self.weight_limit:
+            self._warned += 1
+            if self._warned > _PATIENCE:
+                self._banned_until, self._warned = now + self.ban_s, 0
+                return _refused(418, self.ban_s, headers)
+            return _refused(429, self._weights[0][0] + 60 - now if self._weights else 60, headers)
+        self._warned = 0
+        self._weights.append((now, weight))
+        return headers
+
+    def _asked(self, request: web.Request, weight: int) -> tuple[Instrument, dict[str, str]] | web.Response:
+        headers = self._counted(weight)
+        if isinstance(headers, web.Response):
+            return headers
+        one = self.venue.market.instruments.get(request.query.get("symbol", ""))
+        if one is None:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400, headers=headers)
+        return one, headers
+
+    async def _depth(self, request: web.Request) -> web.StreamResponse:
+        if self.depth_played is not None:
+            played: web.StreamResponse = await self.depth_played(request)
+            return played
+        steps = _FUTURES_WEIGHT if self.venue.futures else _SPOT_WEIGHT
+        limit = _limit(request, 500 if self.venue.futures else 100)
+        if not 0 < limit <= steps[-1][0]:
+            return web.json_response({"code": -1130, "msg": "Data sent for parameter 'limit' is not valid."}, status=400)
+        asked = self._asked(request, next(weight for most, weight in steps if limit <= most))
+        if isinstance(asked, web.Response):
+            return asked
+        one, headers = asked
+        if self.venue.faults.first("stale_snapshot", self.venue.name, one.symbol):
+            last, bids, asks = _first(one, limit)
+        else:
+            last, bids, asks = events.top(one, limit)
+        ms = int(time.time() * 1000)
+        times = {"E": ms, "T": ms} if self.venue.futures else {}
+        return web.json_response({"lastUpdateId": last, **times, "bids": bids, "asks": asks}, headers=headers)
+
+    async def _info(self, request: web.Request) -> web.StreamResponse:
+        headers = self._counted(1 if self.venue.futures else 20)
+        if isinstance(headers, web.Response):
+            return headers
+        if self.info_played is not None:
+            return web.Response(body=self.info_played, content_type="application/json", headers=headers)
+        wanted = request.query.get("symbol")
+        instruments = self.venue.market.instruments
+        if wanted is not None and wanted not in instruments:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400, headers=headers)
+        rows = [self._symbol(one) for one in instruments.values() if wanted in (None, one.symbol)]
+        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.weight_limit}
+        body = {"timezone": "UTC", "serverTime": int(time.time() * 1000), "rateLimits": [limit], "exchangeFilters": [], "symbols": rows}
+        return web.json_response(body, headers=headers)
+
+    def _symbol(self, one: Instrument) -> dict[str, Any]:
+        tick, lot = f"{10**-one.tick:.{one.tick}f}", f"{10**-one.lot:.{one.lot}f}"
+        filters = [
+            {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00", "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000.000", "stepSize": lot},
+        ]
+        base = {"symbol": one.symbol, "status": "TRADING", "baseAsset": one.symbol.removesuffix("USDT"), "quoteAsset": "USDT"}
+        kind = {"contractType": "PERPETUAL", "pair": one.symbol} if self.venue.futures else {"isSpotTradingAllowed": True}
+        return {**base, **kind, "filters": filters}
+
+    async def _time(self, request: web.Request) -> web.StreamResponse:
+        headers = self._counted(1)
+        return headers if isinstance(headers, web.Response) else web.json_response({"serverTime": int(time.time() * 1000)}, headers=headers)
+
+    async def _ping(self, request: web.Request) -> web.StreamResponse:
+        headers = self._counted(1)
+        return headers if isinstance(headers, web.Response) else web.json_response({}, headers=headers)
+
+    async def _trades(self, request: web.Request) -> web.StreamResponse:
+        asked = self._asked(request, 5 if self.venue.futures else 25)
+        if isinstance(asked, web.Response):
+            return asked
+        one, headers = asked
+        rows = []
+        for fill in list(self.fills[one.symbol])[-_limit(request, 500) :]:
+            quote = f"{fill.price * fill.size / 10 ** (one.tick + one.lot):.8f}"
+            row = {"id": fill.id, "price": one.price_text(fill.price), "qty": one.size_text(fill.size), "quoteQty": quote}
+            rows.append(row | {"time": fill.ms, "isBuyerMaker": fill.taker_sells} | ({} if self.venue.futures else {"isBestMatch": True}))
+        return web.json_response(rows, headers=headers)
+
+    async def _agg_trades(self, request: web.Request) -> web.StreamResponse:
+        asked = self._asked(request, 20 if self.venue.futures else 4)
+        if isinstance(asked, web.Response):
+            return asked
+        one, headers = asked
+        rows = [_agg_row(one, fill) for fill in self.fills[one.symbol]]
+        if "fromId" in request.query:
+            first = int(request.query["fromId"])
+            rows = [row for row in rows if row["a"] >= first][: _limit(request, 500)]
+        return web.json_response(rows[-_limit(request, 500) :], headers=headers)
+
+    async def _open_interest(self, request: web.Request) -> web.StreamResponse:
+        asked = self._asked(request, 1)
+        if isinstance(asked, web.Response):
+            return asked
+        one, headers = asked
+        body = {"openInterest": one.size_text(one.trade_id % 10**9), "symbol": one.symbol, "time": int(time.time() * 1000)}
+        return web.json_response(body, headers=headers)
+
+    async def _premium(self, request: web.Request) -> web.StreamResponse:
+        symbol = request.query.get("symbol")
+        if symbol is None:
+            headers = self._counted(10)
+            rows = [_premium(one) for one in self.venue.market.instruments.values()]
+            return headers if isinstance(headers, web.Response) else web.json_response(rows, headers=headers)
+        asked = self._asked(request, 1)
+        return asked if isinstance(asked, web.Response) else web.json_response(_premium(asked[0]), headers=asked[1])
+
+
+def _limit(request: web.Request, default: int) -> int:
+    text = request.query.get("limit", "")
+    return int(text) if text.isdigit() else default
+
+
+def _refused(status: int, wait_s: float, headers: dict[str, str]) -> web.Response:
+    body = {"code": -1003, "msg": "Too much request weight used; please use WebSocket Streams for live updates to avoid bans."}
+    return web.json_response(body, status=status, headers={**headers, "Retry-After": str(max(1, round(wait_s)))})
+
+
+def _first(one: Instrument, limit: int) -> tuple[int, events.Rows, events.Rows]:
+    """The book before anything was streamed: older than every stream."""
+    update, bids, asks = one.first
+    best = {price: bids[price] for price in sorted(bids, reverse=True)[:limit]}, {price: asks[price] for price in sorted(asks)[:limit]}
+    return update, events.rows(one, best[0]), events.rows(one, best[1])
+
+
+def _agg_row(one: Instrument, fill: Fill) -> dict[str, Any]:
+    """As on the stream, without its envelope."""
+    event: dict[str, Any] = events.agg_trade(one, fill, futures=False)
+    return {key: event[key] for key in ("a", "p", "q", "f", "l", "T", "m", "M")}
+
+
+def _premium(one: Instrument) -> dict[str, Any]:
+    mark = events.mark(one, int(time.time() * 1000))
+    prices = {"markPrice": mark["p"], "indexPrice": mark["i"], "estimatedSettlePrice": mark["P"], "lastFundingRate": mark["r"]}
+    return {"symbol": one.symbol, **prices, "interestRate": "0.00010000", "nextFundingTime": mark["T"], "time": mark["E"]}
