@@ -79,8 +79,12 @@ async def raw(first: bytes, script: Callable[[asyncio.StreamWriter], Awaitable[N
 @asynccontextmanager
 async def rest(answer: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[str]:
     """A REST server; gives its root."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(request)
+
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
+    app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
