@@ -32,6 +32,10 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     first_frame_s: float = 10.0
     #: no stream is called silent sooner, whatever its history
     silence_s: float = 10.0
+    #: only IPv4 addresses of the venues
+    ipv4: bool = False
+    #: look at the sockets every so many milliseconds instead of at every packet: less CPU, coarser receive times; 0: exact times
+    coalesce_ms: float = 0.0
     #: /metrics and /health; 0: any free port, -1: none
     metrics_port: int = 0
     metrics_host: str = "127.0.0.1"

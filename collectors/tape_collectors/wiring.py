@@ -22,6 +22,7 @@ from tape_archive.format.clock import TapeClock
 from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.tape import Tape, register
+from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.health import Health, serve
 from tape_collectors.runtime.pool import Pool
@@ -75,6 +76,7 @@ class Process:
         self.fetchers: dict[str, Fetcher] = {}
         self.tls = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else ssl.create_default_context()
         self.health = Health(self.recorder, self.pools, self.fetchers, self.root, self.run_id)
+        self.dial = Dial()
         self.on_second: list[Callable[[], None]] = []
 
     def head(self, venue: str, stream: str, setup: object) -> Callable[[], Mapping[str, object]]:
@@ -91,6 +93,9 @@ class Process:
             fetcher,
             sockets=settings.sockets,
             tls=self.tls,
+            dial=self.dial,
+            ipv4=settings.ipv4,
+            coalesce_ms=settings.coalesce_ms,
             epoch=_epochs(intake),
             first_s=settings.first_frame_s,
             least_s=settings.silence_s,

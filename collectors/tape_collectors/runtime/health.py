@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -62,6 +62,9 @@ class Health:
         recorder = self._recorder
         streams = list(self._streams())
         reasons = [f"{pool.group.name} of {pool.group.url} has no connection" for pool in self._pools if not pool.open and pool.group.names]
+        for pool in self._pools:
+            for name, since in sorted(pool.silent.items()):
+                reasons.append(f"{name} of {pool.group.name} is silent for {(recorder.clock.now() - since) / SECOND:.0f} s")
         if recorder.behind:
             reasons.append("decoding goes on from the tape")
         return Status(
@@ -89,24 +92,29 @@ class Health:
             for s, feed in intake.replay.feeds.items():
                 for stream in feed.streams.values():
                     age = round((now - stream.last_t) / SECOND, 3) if stream.last_t else None
-                    yield {"venue": intake.venue, "s": s, "stream": stream.name, "frames": stream.frames, "age_s": age}
+                    seen = {"frames": stream.frames, "age_s": age, "last_t": stream.last_t}
+                    yield {"venue": intake.venue, "s": s, "stream": stream.name, **seen}
 
     def collect(self) -> Iterable[Metric]:
         """The metrics, made when Prometheus asks. A stream that is closed has no series any more."""
         status = self.status()
+        eta = max((fetcher.eta_s() for fetcher in self._fetchers.values()), default=0.0)
         gauges = {
             "tape_connections": ("open sockets", status.connections),
             "tape_queue_bytes": ("frames on the tape that wait to be decoded", status.queue_bytes),
             "tape_behind": ("1: decoding goes on from the tape", int(status.behind)),
             "tape_clock_offset_seconds": ("wall clock minus tape clock", status.clock_offset_ns / SECOND),
-            "tape_disk_free_bytes": ("free space where the tapes lie", shutil.disk_usage(self._root).free),
+            "tape_disk_free_bytes": ("free space where the tapes lie", _free(self._root)),
+            "tape_rest_eta_seconds": ("how long the requests that wait will take", eta),
         }
         counters = {
             "tape_written_bytes": ("plain bytes of lines written", status.bytes),
             "tape_writes": ("wake-ups that wrote", self._recorder.writes),
             "tape_write_seconds": ("time spent in appending", self._recorder.write_s),
             "tape_unknown_frames": ("frames that no decoder could account for", status.unknown),
-            "tape_reconnects": ("sockets that were replaced or lost", status.reconnects),
+            "tape_fsyncs": ("times the tapes were brought to the disk", self._recorder.syncs),
+            "tape_fsync_seconds": ("time spent in that", self._recorder.sync_s),
+            "tape_connect_failures": ("connection attempts that failed", sum(pool.failures for pool in self._pools)),
             "tape_resubscribes": ("streams subscribed again by the watchdog", status.resubscribes),
             "tape_rest_failures": ("REST requests that failed", sum(f.failures for f in self._fetchers.values())),
         }
@@ -119,19 +127,32 @@ class Health:
     def _labelled(self, status: Status) -> Iterator[Metric]:
         frames = CounterMetricFamily("tape_frames", "frames of a stream on one connection", labels=("venue", "s", "stream"))
         ages = GaugeMetricFamily("tape_stream_age_seconds", "since the last frame", labels=("venue", "s", "stream"))
+        last = GaugeMetricFamily("tape_last_frame_timestamp_seconds", "when the last frame was read", labels=("venue", "s", "stream"))
         for stream in status.streams:
             labels = (stream["venue"], stream["s"], stream["stream"])
             frames.add_metric(labels, stream["frames"])
             if stream["age_s"] is not None:
                 ages.add_metric(labels, stream["age_s"])
+                last.add_metric(labels, stream["last_t"] / SECOND)
         gaps = CounterMetricFamily("tape_gaps", "gaps found by the venue's own rule", labels=("venue", "channel"))
         for (venue, channel), number in self._recorder.gaps.items():
             gaps.add_metric((venue, channel), number)
+        ended = CounterMetricFamily("tape_reconnects", "sockets that were replaced or lost", labels=("group", "reason"))
+        for pool in self._pools:
+            for reason, number in pool.reasons.items():
+                ended.add_metric((pool.group.name, reason), number)
         weight = GaugeMetricFamily("tape_rest_weight_used", "REST weight used in the interval", labels=("venue", "host"))
         for venue, fetcher in self._fetchers.items():
             for name, host in fetcher.hosts.items():
-                weight.add_metric((venue, name), host.budget.used(time.monotonic()))
-        yield from (frames, ages, gaps, weight)
+                weight.add_metric((venue, name), host.budget.used(host.now()))
+        yield from (frames, ages, last, gaps, ended, weight)
+
+
+def _free(root: Path) -> int:
+    try:
+        return shutil.disk_usage(root).free
+    except OSError:
+        return 0
 
 
 class _Collector(Collector):
@@ -148,7 +169,7 @@ async def serve(health: Health, host: str, port: int) -> tuple[web.AppRunner, in
     registry.register(_Collector(health.collect))
 
     async def metrics(request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), content_type="text/plain")
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def state(request: web.Request) -> web.Response:
         status = health.status()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tape_collectors.venues.protocol import Command, Feed, Group
 
@@ -39,6 +39,15 @@ class Intake(Protocol):
 
     def mark(self, s: str, kind: str, fields: Mapping[str, object]) -> int:
         """Write a mark."""
+        ...
+
+
+@runtime_checkable
+class Ready(Protocol):
+    """A feed that knows when it proves everything it carries; one that does not is judged by its streams' first frames."""
+
+    def ready(self) -> bool:
+        """Whether every dense stream has spoken and every book is proven."""
         ...
 
 

@@ -91,6 +91,8 @@ class Recorder:
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
         self.writes = 0
+        self.sync_s = 0.0
+        self.syncs = 0
         self.batch: list[Entry] = []
         self._dirty: list[Target] = []
         self._pending: deque[Entry] = deque()
@@ -193,7 +195,10 @@ class Recorder:
     async def sync(self) -> None:
         """To the disk, without holding up the loop."""
         synced = [target.sync for target in (*self.intakes, *self.targets)]
+        begun = time.perf_counter()
         await asyncio.gather(*(asyncio.to_thread(sync) for sync in synced))
+        self.sync_s += time.perf_counter() - begun
+        self.syncs += 1
 
     def close(self) -> None:
         """Write and decode all that is there, and seal every tape."""

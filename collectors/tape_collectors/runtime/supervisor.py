@@ -9,13 +9,13 @@ import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
 
-from tape_archive.format.errors import DiskFull, LocalError, Stalled, StoreDenied, TapeError
+from tape_archive.format.errors import Busy, DiskFull, LocalError, SettingsError, Stalled, StoreDenied, TapeError
 from tape_collectors.runtime.backoff import delays
 
 log = logging.getLogger(__name__)
 
 #: errors that end the process: restarting a part does not mend them
-FATAL = (LocalError, DiskFull, StoreDenied, Stalled)
+FATAL = (LocalError, SettingsError, Busy, DiskFull, StoreDenied, Stalled)
 DRAIN_S = 4.5
 
 
