@@ -103,6 +103,14 @@ class DepthBook:
         self.asked_t = 0
         self.attempts = 0
 
+    def proven(self, t: int, event: Depth, payload: bytes) -> BookDelta | None:
+        """The usual case of ``event`` in one step: a proven book, and the event that continues it exactly. None: ask ``event``."""
+        last, u = self.last, event.u
+        if self.live and not self.joining and last < u and (event.pu == last if self.rule.by_pu else last + 1 == event.U):
+            self.last, self.last_t, self.tail = u, t, payload
+            return BookDelta(t, event.E * MS, self.symbol, self.channel, event.U, u, event.b, event.a)
+        return None
+
     def event(self, t: int, event: Depth, payload: bytes) -> list[Record]:
         """One depth event and its bytes. The book needs a snapshot whenever ``live`` is False afterwards."""
         out: list[Record] = []

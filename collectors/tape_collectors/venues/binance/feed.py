@@ -229,6 +229,10 @@ class BinanceFeed:
     def _depth(self, t: int, stream: Counted, payload: bytes) -> Output:
         event = wire.depth(payload)
         book = self._depths.get(stream.name) or self._book(stream)
+        delta = book.proven(t, event, payload)
+        if delta is not None:
+            stream.last_id = event.u
+            return (delta,), ()
         if not self._rule.sane(event):
             raise ValueError(f"{stream.name}: update ids U={event.U} u={event.u} pu={event.pu}")
         if not stream.first_id:
