@@ -108,8 +108,8 @@ class Side:
 
     def _alike(self, price: str) -> bool:
         """Whether a text is plain, with as many decimals as all the others."""
-        at = self._point
-        if at and price[at : at + 1] == "." and price[0] > "0":
+        at = self._point or 0
+        if price[at : at + 1] == "." and (price[0] > "0" or (price[0] == "0" and len(price) + at == 1)):
             return True
         match = _PLAIN(price)
         return match is not None and _point(price) == at
@@ -118,13 +118,20 @@ class Side:
         """Rule 1 for prices that the book has not seen."""
         if self._point is None:
             self._point = _point(new[-1])
-        if not all(map(self._alike, new)):
-            for price in new:
-                del self.levels[price]
-            self._texts = {value: price for price in self.levels if (value := _exact(price)) is not None}
-            self._put(levels)
-        elif self._window is not None:
-            self._wait(new)
+        at = self._point
+        end = at + 1
+        for price in new:
+            # The usual case of ``_alike``, without a call.
+            if (price[at:end] != "." or price[0] <= "0") and not self._alike(price):
+                break
+        else:
+            if self._window is not None:
+                self._wait(new)
+            return
+        for price in new:
+            del self.levels[price]
+        self._texts = {value: price for price in self.levels if (value := _exact(price)) is not None}
+        self._put(levels)
 
     def _put(self, levels: Levels) -> None:
         """Rule 1, the long way, in the order of ``levels``."""
@@ -230,10 +237,12 @@ class Side:
         return math.fsum(self._products(worst))
 
     def _products(self, worst: float) -> Iterator[float]:
-        for value, _, size in self._levels():
+        held, sign = self.levels, self.sign
+        for value, price in self._window or ():
             if value > worst:
                 return
-            yield self.sign * value * float(size)
+            if (size := held.get(price)) is not None and 0.0 < (number := _number(size)) < math.inf:
+                yield sign * value * number
 
     def all(self) -> Levels:
         """Every level, best first."""
