@@ -163,16 +163,16 @@ class DepthBook:
     def state(self) -> dict[str, object]:
         """What ``restore`` needs, beside the levels."""
         kept = [[at, payload.decode("utf-8", "replace")] for at, payload in self.kept]
-        names = ("last", "last_t", "live", "joining", "joined_t", "asked_t", "attempts")
+        names = ("channel", "last", "last_t", "live", "joining", "joined_t", "asked_t", "attempts")
         return {name: getattr(self, name) for name in names} | {"tail": _E % self._time(), "kept": kept}
 
-    def restore(self, state: Mapping[str, Any], *, levels: bool) -> None:
-        """Go on from ``state``. Without the levels the book waits for the next snapshot."""
-        for name in ("last", "last_t", "joining", "joined_t", "asked_t", "attempts"):
-            setattr(self, name, state[name])
+    def restore(self, t: int, state: Mapping[str, Any], *, levels: bool) -> None:
+        """Go on from ``state``. Without the levels the book waits for the next snapshot. Earlier tapes lack the later names."""
+        self.last, self.last_t, self.joining = state["last"], state["last_t"], state["joining"]
+        self.joined_t, self.asked_t, self.attempts = state.get("joined_t", t), state.get("asked_t", 0), state.get("attempts", 0)
         self.live = state["live"] and levels
-        self.tail = state["tail"].encode()
-        self.kept.extend((at, payload.encode()) for at, payload in state["kept"])
+        self.tail = state.get("tail", "").encode()
+        self.kept.extend((at, payload.encode()) for at, payload in state.get("kept", ()))
 
     def _joins(self, first: Depth, snapshot: int) -> bool:
         """Rule 4."""

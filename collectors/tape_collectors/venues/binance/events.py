@@ -85,7 +85,7 @@ def trade(t: int, stream: Counted, payload: bytes) -> Output:
     """``@trade``."""
     event = wire.trade(payload)
     number = event.t
-    if number == stream.last_id + 1 and event.X == "MARKET":
+    if number == stream.last_id + 1 and stream.first_id and event.X == "MARKET":
         stream.last_id, stream.tail = number, payload
         return (Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, "sell" if event.m else "buy"),), ()
     record: Record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, "sell" if event.m else "buy")
@@ -101,7 +101,7 @@ def agg_trade(t: int, stream: Counted, payload: bytes) -> Output:
         return _foreign(t, event.s)
     number = event.a
     record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, "sell" if event.m else "buy")
-    if number == stream.last_id + 1:
+    if number == stream.last_id + 1 and stream.first_id:
         stream.last_id, stream.tail = number, payload
         return (record,), ()
     return _numbered(t, stream, number, event.E, payload, record)

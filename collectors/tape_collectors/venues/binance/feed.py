@@ -16,7 +16,7 @@ from tape_archive.format.records import BookSnapshot, Notice, Quote, Record, Res
 from tape_collectors.venues.binance import events, wire
 from tape_collectors.venues.binance.depth import SECOND, DepthBook, Rule
 from tape_collectors.venues.binance.events import Counted, Handler
-from tape_collectors.venues.binance.symbols import stream_of
+from tape_collectors.venues.binance.symbols import stream_name, stream_of
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Reconnect, Send, Stream
 
 _PER_REQUEST = 100
@@ -315,28 +315,36 @@ class BinanceFeed:
     # -- checkpoints -----------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Sequence[Mapping[str, object]]:
-        """Where each stream's sequence stands; the levels of the books are the consumer's to add."""
-        out: dict[str, dict[str, dict[str, object]]] = {}
+        """Where each stream's sequence stands; the levels are the consumer's to add. ``state`` is that of the book which has them;
+        further depth streams of the symbol are ``others``."""
+        out: dict[str, dict[str, Any]] = {}
         for stream in self._known.values():
-            ids, state = out.setdefault(stream.symbol, {"ids": {}, "state": {}}).values()
-            if stream.frames or stream.last_t:
-                ids[stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t, stream.time()]
-            if stream.name in self._depths:
-                state[stream.name] = self._depths[stream.name].state()
-        return [{"symbol": symbol, **fields} for symbol, fields in out.items()]
+            fields = out.setdefault(stream.symbol, {"symbol": stream.symbol, "ids": {}})
+            if stream.last_t:
+                fields["ids"][stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t, stream.time()]
+        for symbol in {book.symbol: None for book in self._depths.values()}:
+            books = [book for book in self._depths.values() if book.symbol == symbol]
+            books.sort(key=lambda book: (not book.live, events.base_of(book.channel) != "depth"))
+            if events.base_of(books[0].channel) == "depth":
+                out[symbol]["state"] = books.pop(0).state()
+            if books:
+                out[symbol]["others"] = [book.state() for book in books]
+        return list(out.values())
 
     def restore(self, t: int, checkpoint: Mapping[str, Any]) -> Output:
         """Go on from a checkpoint. Without the levels (``bids``, ``asks``) the book waits for the next snapshot."""
-        for name, (first_id, last_id, first_t, last_t, time) in checkpoint["ids"].items():
+        symbol = str(checkpoint["symbol"])
+        for name, (first_id, last_id, first_t, last_t, *time) in checkpoint["ids"].items():
             stream = self._stream(name)
             self.streams.setdefault(name, stream)
             stream.first_id, stream.last_id, stream.first_t, stream.last_t = first_id, last_id, first_t, last_t
-            stream.tail = b'{"E":%d}' % time if time else b""
+            stream.tail = b'{"E":%d}' % time[0] if time and time[0] else b""
         out: list[Record] = []
-        levels = "bids" in checkpoint
-        for name, state in checkpoint["state"].items():
-            book = self._depths.get(name) or self._book(self._stream(name))
-            book.restore(state, levels=levels and self._books)
+        state = checkpoint.get("state")
+        for one in (*((state,) if state else ()), *checkpoint.get("others", ())):
+            stream = self._stream(stream_name(symbol, one["channel"]))
+            book = self._depths.get(stream.name) or self._book(stream)
+            book.restore(t, one, levels=one is state and self._books and "bids" in checkpoint)
             if book.live:
                 at, ts, last = checkpoint["book"]
                 bids, asks = ([(p, s) for p, s in checkpoint[side]] for side in ("bids", "asks"))

@@ -169,7 +169,7 @@ def test_a_feed_restored_anywhere_goes_on_alike(venue: Any, seed: int) -> None:
     other = None
     for t in range(1, 60):
         if t == cut:
-            (state,) = feed.checkpoint() or ({"symbol": "AUSDT", "ids": {}, "state": {}},)
+            (state,) = feed.checkpoint() or ({"symbol": "AUSDT", "ids": {}},)
             more: dict[str, object] = {}
             if reader.book is not None:
                 bids, asks = reader.book.levels()

@@ -166,3 +166,10 @@ def test_a_reset_is_marked() -> None:
     feed.receive(1, trade(500, time=5))
     (reset, _), (mark,) = feed.receive(2, trade(1, time=9))
     assert isinstance(reset, Reset) and mark.kind == "reset" and mark.fields["channel"] == "trade"
+
+
+def test_the_first_id_is_known_also_when_it_is_one() -> None:
+    for first in (1, 7):
+        for feed, frame, name in ((SPOT.feed("spot"), trade(first), "trade"), (USDM.feed("market"), AGGREGATE % (1, first, 1), "aggTrade")):
+            feed.receive(1, frame)
+            assert feed.streams[f"btcusdt@{name}"].first_id == first

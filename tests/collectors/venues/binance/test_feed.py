@@ -339,7 +339,7 @@ def test_raw_frames_and_symbols_beyond_ascii() -> None:
     trade = '{"e":"trade","E":1,"s":"币安人生USDT","t":5,"p":"1","q":"1","T":1,"m":false}'
     (record,) = only(feed.receive(1, trade.encode()))
     assert isinstance(record, Trade) and record.symbol == "币安人生USDT"
-    wrapped = '{"stream":"币安人生usdt@trade","data":%s}' % trade.replace('"t":5', '"t":6')
+    wrapped = '{"stream":"币安人生usdt@trade","data":' + trade.replace('"t":5', '"t":6') + "}"
     assert [type(record) for record in only(feed.receive(2, wrapped.encode()))] == [Trade]
     assert [type(record) for record in only(feed.receive(3, b"[%s]" % trade.replace('"t":5', '"t":7').encode()))] == [Trade]
 
@@ -367,3 +367,29 @@ def test_what_waits_for_a_snapshot_is_marked_lost_and_told() -> None:
     gap, lost, fetch = commands
     assert gap == Mark("gap", {"symbol": "BTCUSDT", "channel": "depth", "from_ns": 1, "from_id": 6, "to_id": 15, "why": "sequence"})
     assert isinstance(lost, Mark) and lost.kind == "lost" and isinstance(fetch, Fetch) and fetch.weight == 20
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken() -> None:
+    feed = SPOT.feed("spot")
+    state = {"last": 10, "last_t": 2, "live": True, "joining": 0, "channel": "depth@100ms"}
+    mark = {"symbol": "BTCUSDT", "ids": {"btcusdt@trade": [1, 7, 1, 2]}, "state": state, "book": [3, 0, 10], "bids": [["7", "1"]], "asks": [["8", "1"]]}
+    (book,) = only(feed.restore(3, mark))
+    assert isinstance(book, BookSnapshot) and book.source == "checkpoint"
+    assert [type(record).__name__ for record in only(feed.receive(4, DEPTH % (b"btcusdt", b"@100ms", 5, 11, 12, 0)))] == ["BookDelta"]
+
+
+def test_a_checkpoint_holds_every_depth_stream_of_a_symbol() -> None:
+    feed, other = USDM.feed("public"), USDM.feed("public")
+    rpi = b'{"stream":"btcusdt@rpiDepth@500ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[],"a":[]}}'
+    feed.receive(1, rpi % (1, 5, 0))
+    assert "state" not in feed.checkpoint()[0]
+    feed.receive(2, DEPTH % (b"btcusdt", b"", 1, 1, 5, 0))
+    (mark,) = json.loads(json.dumps(feed.checkpoint()))
+    assert mark["state"]["channel"] == "depth" and [state["channel"] for state in mark["others"]] == ["rpiDepth@500ms"]
+    assert only(other.restore(3, mark)) == []
+    for frame in (rpi % (20, 21, 15), DEPTH % (b"btcusdt", b"", 2, 6, 9, 5)):
+        assert only(other.receive(4, frame)) == only(feed.receive(4, frame))
+    body = b'{"lastUpdateId":5,"bids":[],"asks":[]}'
+    request = "GET /fapi/v1/depth?symbol=BTCUSDT&limit=1000"
+    records = only(other.fetched(5, request, body))
+    assert records == only(feed.fetched(5, request, body)) and [type(record).__name__ for record in records] == ["BookSnapshot", "BookDelta", "BookDelta"]
