@@ -41,7 +41,8 @@ class Quote(msgspec.Struct, gc=False):
 
 
 class BookSnapshot(msgspec.Struct, gc=False):
-    """The whole book as of update ``id``. Levels in any order. ``source``: ``rest`` or ``ws``."""
+    """The whole book as of update ``id``. Levels in any order. ``source``: ``rest``, ``ws`` or ``checkpoint``; ``top`` is a stream of
+    the best few levels, whole each time, which no delta continues."""
 
     t: int
     ts: int

@@ -102,6 +102,8 @@ class Market:
         elif kind is Quote:
             side.quote = record  # type: ignore[assignment]
         elif isinstance(record, BookSnapshot):
+            if record.source == "top":
+                return
             side.book = Book()
             side.book.replace(record.bids, record.asks)
             side.id, side.t, side.ts = record.id, record.t, record.ts

@@ -6,6 +6,7 @@ three websocket roots, 2026-03-06, in force since 2026-04-23).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -15,10 +16,19 @@ from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
 from tape_collectors.venues.binance.depth import USDM as USDM_RULE
 from tape_collectors.venues.binance.depth import Rule
 from tape_collectors.venues.binance.feed import BinanceFeed
-from tape_collectors.venues.binance.symbols import check_channel, check_symbols, instruments, native
+from tape_collectors.venues.binance.symbols import (
+    SPOT_CHANNELS,
+    USDM_CHANNELS,
+    check_channel,
+    check_symbols,
+    instruments,
+    native,
+    stream_name,
+)
 from tape_collectors.venues.protocol import Group, Limits
 
-_MARKET = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder")
+#: what the futures' /market root carries; everything else is on /public (sheet 3.1)
+_MARKET = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder", "compositeIndex")
 
 
 class Binance(msgspec.Struct, frozen=True):
@@ -30,6 +40,7 @@ class Binance(msgspec.Struct, frozen=True):
     limits: Mapping[str, Limits]
     rule: Rule
     default: tuple[str, ...]
+    channels: re.Pattern[str]
     snapshot: tuple[str, int, int]
     info: str
     paths: Mapping[str, str]
@@ -48,15 +59,20 @@ class Binance(msgspec.Struct, frozen=True):
 
     def groups(self, symbols: Sequence[str], channels: Sequence[str], sockets: Mapping[str, str]) -> list[Group]:
         """The connections, at most ``streams`` streams on each."""
-        names: dict[str, list[str]] = {}
-        for channel in channels or self.default:
-            check_channel(channel)
+        names: dict[str, dict[str, None]] = {}
+        chosen = tuple(dict.fromkeys(channels or self.default))
+        for channel in chosen:
+            if not self.carries(channel):
+                raise SettingsError(f"{self.name} has no channel {channel!r}; by default it records {', '.join(self.default)}")
             for symbol in symbols:
-                names.setdefault(self.root_of(channel), []).append(f"{native(symbol).lower()}@{channel}")
+                names.setdefault(self.root_of(channel), {})[stream_name(native(symbol), channel)] = None
+        if len(books := [channel for channel in chosen if channel.partition("@")[0] == "depth"]) > 1:
+            raise SettingsError(f"{self.name}: {' and '.join(books)} are one book at several speeds; choose one")
         if not names:
             raise SettingsError(f"{self.name}: no symbols; name some, e.g. --symbols BTCUSDT,ETHUSDT")
         out = []
-        for root, wanted in names.items():
+        for root, unique in names.items():
+            wanted = list(unique)
             url = sockets.get(root, self.sockets[root]) + self.paths[root]
             for part, at in enumerate(range(0, len(wanted), self.streams)):
                 name = f"{root}.{part + 1}" if part else root
@@ -71,7 +87,7 @@ class Binance(msgspec.Struct, frozen=True):
     def carries(self, channel: str) -> bool:
         """Whether this product has the channel. Raises SettingsError for one that no product has."""
         check_channel(channel)
-        return not (len(self.sockets) == 1 and channel.startswith(("markPrice", "forceOrder")))
+        return self.channels.fullmatch(channel) is not None
 
     def check(self, symbols: Sequence[str], info: bytes) -> None:
         """Refuse symbols that the venue does not list. Raises SettingsError, VenueProtocolError."""
@@ -89,6 +105,7 @@ SPOT = Binance(
     limits={"rest": Limits(6000, 60.0, "X-MBX-USED-WEIGHT-1M")},
     rule=SPOT_RULE,
     default=("trade", "depth@100ms", "bookTicker"),
+    channels=SPOT_CHANNELS,
     snapshot=("/api/v3/depth", 5000, 250),
     info="GET /api/v3/exchangeInfo",
     paths={"spot": "/stream"},
@@ -102,6 +119,7 @@ USDM = Binance(
     limits={"rest": Limits(2400, 60.0, "X-MBX-USED-WEIGHT-1M")},
     rule=USDM_RULE,
     default=("aggTrade", "depth@100ms", "bookTicker", "markPrice@1s", "forceOrder"),
+    channels=USDM_CHANNELS,
     snapshot=("/fapi/v1/depth", 1000, 20),
     info="GET /fapi/v1/exchangeInfo",
     paths={"public": "/public/stream", "market": "/market/stream"},

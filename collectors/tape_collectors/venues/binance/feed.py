@@ -1,4 +1,4 @@
-"""One Binance connection: subscriptions, acks, decoding, sequence checks, snapshots.
+"""One Binance connection: subscriptions, acks, which decoder a frame goes to, snapshots, checkpoints.
 
 The streams are told by the name in the combined wrapper, never by the payload's ``e`` alone: a partial depth frame and a depth update of
 the futures look the same (sheet 3.3). A SUBSCRIBE on a wrong root is acked and then silent for ever, so an ack proves nothing:
@@ -7,53 +7,51 @@ the watchdog waits for each stream's first frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from tape_archive.format.records import (
-    BookSnapshot,
-    Candle,
-    Funding,
-    Gap,
-    Liquidation,
-    Notice,
-    Quote,
-    Record,
-    Reset,
-    Trade,
-    Unknown,
-)
-from tape_collectors.venues.binance import wire
-from tape_collectors.venues.binance.depth import DepthBook, Rule
-from tape_collectors.venues.binance.symbols import stream_of
-from tape_collectors.venues.binance.wire import MS
-from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Mark, Output, Reconnect, Send, Stream
+from tape_archive.format.records import BookSnapshot, Notice, Quote, Record, Reset, Unknown
+from tape_collectors.venues.binance import events, wire
+from tape_collectors.venues.binance.depth import SECOND, DepthBook, Rule
+from tape_collectors.venues.binance.events import Counted, Handler
+from tape_collectors.venues.binance.symbols import stream_name, stream_of
+from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Reconnect, Send, Stream
 
-SECOND = 1_000_000_000
 _PER_REQUEST = 100
-_STATISTICS = ("miniTicker", "ticker", "avgPrice", "referencePrice", "contractInfo", "assetIndex", "compositeIndex", "blockTrade")
+#: a connection carries 1024 streams; more names than this are garbage
+_MOST_NAMES = 4096
+#: a snapshot that was asked for and never came is asked again: 600 snapshots take 25 minutes of the spot budget
+ASK_AGAIN_NS = 1800 * SECOND
 _SPARSE = ("forceOrder", "contractInfo", "blockTrade", "referencePrice")
-_NOTICED = frozenset(
-    (
-        *("24hrMiniTicker", "24hrTicker", "1hTicker", "4hTicker", "1dTicker", "avgPrice", "referencePrice", "blockTrade"),
-        *("contractInfo", "compositeIndex", "assetIndexUpdate", "continuous_kline", "tradingSession", "trade_all", "indexPriceUpdate"),
-    )
-)
-Handler = Callable[[int, Stream, bytes], Output]
+#: channel of a frame that has no stream name, by its ``e``
+_RAW = {
+    "depthUpdate": "depth",
+    "trade": "trade",
+    "aggTrade": "aggTrade",
+    "blockTrade": "blockTrade",
+    "bookTicker": "bookTicker",
+    "markPriceUpdate": "markPrice",
+    "kline": "kline",
+}
+_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 class BinanceFeed:
     """Spot and USD-M differ by ``rule`` and by the snapshot's address."""
 
-    def __init__(self, rule: Rule, snapshot: tuple[str, int, int], *, books: bool = True, st: int = 1) -> None:
+    def __init__(self, rule: Rule, snapshot: tuple[str, int, int], *, books: bool = True) -> None:
         self.streams: dict[str, Stream] = {}
         self._rule = rule
         self._path, self._limit, self._weight = snapshot
         self._books = books
+        self._header = wire.HEADER_PU if rule.by_pu else wire.HEADER
         self._depths: dict[str, DepthBook] = {}
-        self._handlers: dict[bytes, tuple[Stream, Handler]] = {}
+        self._by_symbol: dict[str, list[DepthBook]] = {}
+        self._handlers: dict[bytes, tuple[Counted, Handler]] = {}
+        #: every stream that ever was: one that is left and wanted again goes on with its sequence, as a replay (which knows no wants) does
+        self._known: dict[str, Counted] = {}
         self._wanted: set[str] = set()
         self._asked: dict[int, tuple[str, ...]] = {}
         self._message = 0
@@ -70,10 +68,11 @@ class BinanceFeed:
         new = [name for name in wanted if name not in self._wanted]
         old = [name for name in sorted(self._wanted) if name not in wanted]
         self._wanted = set(wanted)
-        for name in new:
-            self._stream(name).requested_t = t
         for name in old:
             self.streams.pop(name, None)
+        for name in new:
+            stream = self.streams[name] = self._stream(name)
+            stream.requested_t, stream.acked_t, stream.first_t, stream.frames = t, 0, 0, 0
         return (), [*self._requests("UNSUBSCRIBE", old), *self._requests("SUBSCRIBE", new)]
 
     def resubscribe(self, t: int, names: Sequence[str]) -> Sequence[Command]:
@@ -85,13 +84,19 @@ class BinanceFeed:
         return [*self._requests("UNSUBSCRIBE", known), *self._requests("SUBSCRIBE", known)]
 
     def tick(self, t: int) -> Sequence[Command]:
-        """The runtime retries fetches and answers pings; nothing else is due."""
-        return ()
+        """Snapshots that never came; the runtime answers pings and repeats failed requests."""
+        out: list[Command] = []
+        for books in self._by_symbol.values():
+            for book in books:
+                if not book.live and book.asked_t and t - book.asked_t > ASK_AGAIN_NS:
+                    book.asked_t = 0
+                    out += self._snapshot_wanted(t, book)
+        return out
 
     def ready(self) -> bool:
         """Whether every dense stream has spoken and every book that has deltas is proven."""
         return all(stream.first_t or not stream.dense for stream in self.streams.values()) and all(
-            depth.live or not self._books for depth in self._depths.values()
+            depth.live or not self._books for name, depth in self._depths.items() if name in self.streams
         )
 
     def _requests(self, method: str, names: list[str]) -> list[Command]:
@@ -105,11 +110,13 @@ class BinanceFeed:
             out.append(Send(msgspec.json.encode(body).decode()))
         return out
 
-    def _stream(self, name: str) -> Stream:
-        stream = self.streams.get(name)
+    def _stream(self, name: str) -> Counted:
+        stream = self._known.get(name)
         if stream is None:
+            if len(self._known) >= _MOST_NAMES and name not in self._wanted:
+                raise ValueError(f"more than {_MOST_NAMES} stream names on one connection")
             symbol, channel = stream_of(name)
-            stream = self.streams[name] = Stream(name, symbol, channel, dense=not channel.startswith(_SPARSE))
+            stream = self._known[name] = Counted(name, symbol, channel, dense=not channel.startswith(_SPARSE))
         return stream
 
     # -- frames ----------------------------------------------------------------------------------------------------------
@@ -120,9 +127,13 @@ class BinanceFeed:
             if data.startswith(b'{"stream":"'):
                 end = data.find(b'"', 11)
                 if data.startswith(b'","data":', end) and data.endswith(b"}"):
-                    return self._streamed(t, data[11:end], data[end + 9 : -1])
+                    try:
+                        return self._streamed(t, data[11:end], data[end + 9 : -1])
+                    except msgspec.DecodeError:
+                        # Perhaps a wrapper with more keys: look at it as a whole.
+                        return self._other(t, data)
             return self._other(t, data)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        except _BROKEN as error:
             return [Unknown(t, f"binance: {str(error)[:120]}")], ()
 
     def _streamed(self, t: int, name: bytes, payload: bytes) -> Output:
@@ -131,8 +142,7 @@ class BinanceFeed:
             text = msgspec.json.decode(b'"' + name + b'"', type=str)
             if text == "!serverShutdown":
                 return self._shutdown(t)
-            stream = self._stream(text)
-            known = self._handlers[name] = (stream, self._handler(stream.channel))
+            known = self._known_handler(name, text)
         stream, handler = known
         output = handler(t, stream, payload)
         stream.frames += 1
@@ -141,63 +151,56 @@ class BinanceFeed:
             stream.first_t = t
         return output
 
+    def _known_handler(self, name: bytes, text: str) -> tuple[Counted, Handler]:
+        stream = self._stream(text)
+        self.streams.setdefault(text, stream)
+        known = stream, self._handler(stream.channel)
+        if len(self._handlers) < 2 * _MOST_NAMES:
+            self._handlers[name] = known
+        return known
+
     def _handler(self, channel: str) -> Handler:
-        if channel.startswith("depth") and channel[5:6] in ("", "@"):
+        base = events.base_of(channel)
+        if base == "depth":
             return self._depth if self._books else self._depth_header
-        base = channel.partition("@")[0].partition("_")[0]
+        if base == "rpiDepth":
+            return self._depth_header
         if not self._books and base in wire.NUMBER:
-            return self._number_header
-        table: dict[str, Handler] = {
-            "trade": self._trade,
-            "aggTrade": self._agg_trade,
-            "bookTicker": self._quote,
-            "markPrice": self._mark_price,
-            "kline": self._kline,
-            "forceOrder": self._force_order,
-            "depth5": self._partial,
-            "depth10": self._partial,
-            "depth20": self._partial,
-        }
-        return table.get(base, self._statistic)
+            return events.number_header
+        return events.DECODED.get(base, events.statistic)
 
     def _other(self, t: int, data: bytes) -> Output:
-        wrapped = data.lstrip()[:1] == b"{" and b'"stream"' in data
-        if wrapped:
+        if data.lstrip()[:1] == b"[":
+            records: list[Record] = []
+            commands: list[Command] = []
+            for part in wire.raw_list(data):
+                more, asked = self._raw(t, bytes(part))
+                records += more
+                commands += asked
+            return records, commands
+        if b'"stream"' in data:
             try:
                 frame = wire.combined(data)
             except msgspec.ValidationError:
                 return self._control(t, data)
             return self._streamed(t, msgspec.json.encode(frame.stream)[1:-1], bytes(frame.data))
-        if data[:1] == b"[":
-            out: list[Record] = []
-            for part in wire.raw_list(data):
-                out += self._raw(t, bytes(part))[0]
-            return out, ()
         return self._raw(t, data)
 
     def _raw(self, t: int, data: bytes) -> Output:
-        """A frame without the wrapper: the type is in ``e``; spot's bookTicker and partial depth have none."""
+        """A frame without the wrapper: the type is in ``e``. Spot's bookTicker has none, and is told by its keys; spot's partial depth has
+        no symbol either, so nobody can say whose it is."""
         try:
             event = wire.event(data)
         except msgspec.ValidationError:
             return self._control(t, data)
-        names = {
-            "depthUpdate": "depth",
-            "trade": "trade",
-            "aggTrade": "aggTrade",
-            "bookTicker": "bookTicker",
-            "markPriceUpdate": "markPrice",
-            "kline": "kline",
-        }
-        kind = names.get(event.e)
-        if kind is None and not event.e and event.s and event.u:
-            kind = "bookTicker"
+        kind = _RAW.get(event.e) or ("bookTicker" if not event.e and event.s and event.u else "")
         if kind and event.s:
             return self._streamed(t, f"{event.s.lower()}@{kind}".encode(), data)
         if event.e == "forceOrder":
-            order = wire.force_order(data)
-            return self._streamed(t, f"{order.o.s.lower()}@forceOrder".encode(), data)
-        if event.e in _NOTICED:
+            return self._streamed(t, f"{wire.force_order(data).o.s.lower()}@forceOrder".encode(), data)
+        if event.e == "contractInfo":
+            return self._streamed(t, b"!contractInfo", data)
+        if event.e in events.STATISTICS:
             return [Notice(t, "statistic", f"{event.s} {event.e}")], ()
         return self._control(t, data)
 
@@ -205,144 +208,74 @@ class BinanceFeed:
         message = wire.control(data)
         if message.e == "serverShutdown":
             return self._shutdown(t)
-        if message.id is not None and message.result is not msgspec.UNSET and message.error is None:
-            for name in self._asked.pop(message.id, ()) if isinstance(message.id, int) else ():
+        names = self._asked.get(message.id, ()) if type(message.id) is int else ()
+        if message.error is not None or message.code is not None:
+            self._asked.pop(message.id if names else 0, None)
+            what = f"{message.code} {message.msg} {message.error or ''}".strip()[:150]
+            return [Notice(t, "error", f"{what} (for {', '.join(names)[:100]})" if names else what)], ()
+        if message.id is not None and message.result is not msgspec.UNSET:
+            self._asked.pop(message.id if names else 0, None)
+            for name in names:
                 if name in self.streams:
                     self.streams[name].acked_t = t
-            return [Notice(t, "ack", str(message.id))], ()
-        if message.error is not None or message.code is not None:
-            return [Notice(t, "error", f"{message.code} {message.msg} {message.error or ''}".strip()[:200])], ()
+            return [Notice(t, "ack", str(message.id)[:40])], ()
         return [Unknown(t, f"binance: no known frame: {data[:100].decode('utf-8', 'replace')}")], ()
 
     def _shutdown(self, t: int) -> Output:
         return [Notice(t, "shutdown", "serverShutdown")], [Reconnect("serverShutdown", overlap=True)]
 
-    # -- streams ---------------------------------------------------------------------------------------------------------
+    # -- depth -----------------------------------------------------------------------------------------------------------
 
-    def _depth(self, t: int, stream: Stream, payload: bytes) -> Output:
+    def _depth(self, t: int, stream: Counted, payload: bytes) -> Output:
         event = wire.depth(payload)
-        book = self._depths.get(stream.symbol)
-        if book is None:
-            book = self._depths[stream.symbol] = DepthBook(self._rule, stream.symbol, stream.channel)
+        book = self._depths.get(stream.name) or self._book(stream)
+        delta = book.proven(t, event, payload)
+        if delta is not None:
+            stream.last_id = event.u
+            return (delta,), ()
+        if not self._rule.sane(event):
+            raise ValueError(f"{stream.name}: update ids U={event.U} u={event.u} pu={event.pu}")
         if not stream.first_id:
             stream.first_id = event.pu + 1 if event.pu >= 0 else event.U
-        if event.u > stream.last_id:
-            stream.last_id = event.u
-        records = book.event(t, event)
-        if book.live:
+        records = book.event(t, event, payload)
+        stream.last_id = book.last
+        if book.live and len(records) == 1:
             return records, ()
-        return records, [*self._told(records), *self._snapshot_wanted(t, book)]
+        if any(isinstance(record, Reset) for record in records):
+            stream.first_id = event.U
+            self._began_anew(stream.symbol)
+        return records, [*events.told(records), *self._snapshot_wanted(t, book)]
 
-    def _depth_header(self, t: int, stream: Stream, payload: bytes) -> Output:
-        header = wire.HEADER(payload)
-        if header is None:
-            event = wire.depth(payload)
-            first, last, previous = event.U, event.u, event.pu
-        else:
-            first, last, previous = int(header[1]), int(header[2]), int(header[3] or -1)
-        book = self._depths.get(stream.symbol)
-        if book is None:
-            book = self._depths[stream.symbol] = DepthBook(self._rule, stream.symbol, stream.channel)
+    def _depth_header(self, t: int, stream: Counted, payload: bytes) -> Output:
+        book = self._depths.get(stream.name) or self._book(stream)
+        header = self._header(payload)
+        if header is not None:
+            first, last = int(header[1]), int(header[2])
+            if book.check(t, first, last, int(header[3]) if self._rule.by_pu else -1, payload):
+                stream.last_id = last
+                return NOTHING
+        event = wire.depth(payload)
+        if not self._rule.sane(event):
+            raise ValueError(f"{stream.name}: update ids U={event.U} u={event.u} pu={event.pu}")
         if not stream.first_id:
-            stream.first_id = previous + 1 if previous >= 0 else first
-        if last > stream.last_id:
-            stream.last_id = last
-        records = book.check(t, first, last, previous)
-        return (records, self._told(records)) if records else NOTHING
+            stream.first_id = event.pu + 1 if event.pu >= 0 else event.U
+        records = book.event(t, event, payload)
+        book.kept.clear()
+        stream.last_id = book.last
+        return (records, events.told(records)) if records else NOTHING
 
-    def _number_header(self, t: int, stream: Stream, payload: bytes) -> Output:
-        """Ids of trades and quotes without decoding them: what a recorder that keeps no books needs."""
-        base = stream.channel.partition("@")[0]
-        found = wire.NUMBER[base](payload)
-        if found is None:
-            return {"trade": self._trade, "aggTrade": self._agg_trade, "bookTicker": self._quote}[base](t, stream, payload)
-        number, last = int(found[1]), stream.last_id
-        if number == last + 1 or (number > last and (not last or base == "bookTicker")):
-            stream.last_id = number
-            if base != "bookTicker":
-                # Quotes have the book's ids, which leap: they order, they do not count.
-                stream.first_id = stream.first_id or number
-            return NOTHING
-        if number <= last:
-            return NOTHING
-        stream.last_id = number
-        gap = Gap(t, stream.symbol, stream.channel, stream.last_t, last + 1, number - 1, "ids")
-        return [gap], self._told([gap])
+    def _book(self, stream: Counted) -> DepthBook:
+        book = self._depths[stream.name] = DepthBook(self._rule, stream.symbol, stream.channel)
+        if events.base_of(stream.channel) == "depth":
+            # The book with RPI orders is another one: its sequence is checked, but no snapshot of ours is its own.
+            self._by_symbol.setdefault(stream.symbol, []).append(book)
+        return book
 
-    def _partial(self, t: int, stream: Stream, payload: bytes) -> Output:
-        book = wire.partial(payload)
-        levels = (book.bids or book.b, book.asks or book.a)
-        return [BookSnapshot(t, book.E * MS, stream.symbol, stream.channel, book.lastUpdateId or book.u, *levels)], ()
-
-    def _trade(self, t: int, stream: Stream, payload: bytes) -> Output:
-        event = wire.trade(payload)
-        side = "sell" if event.m else "buy"
-        trade = Trade(t, event.T * MS, stream.symbol, stream.channel, str(event.t), event.p, event.q, side)
-        return self._numbered(t, stream, event.t, trade)
-
-    def _agg_trade(self, t: int, stream: Stream, payload: bytes) -> Output:
-        event = wire.agg_trade(payload)
-        if event.st == 2:
-            return [Notice(t, "foreign", f"{event.s} is COIN-M")], ()
-        side = "sell" if event.m else "buy"
-        trade = Trade(t, event.T * MS, stream.symbol, stream.channel, str(event.a), event.p, event.q, side)
-        return self._numbered(t, stream, event.a, trade)
-
-    def _numbered(self, t: int, stream: Stream, number: int, record: Record) -> Output:
-        """Trade ids are contiguous for each symbol (sheet 8.3): a hole is a gap, an old id a double."""
-        last = stream.last_id
-        if number <= last:
-            return [Notice(t, "duplicate", f"{stream.name} {number}")], ()
-        stream.last_id = number
-        if not last:
-            stream.first_id = number
-        elif number != last + 1:
-            gap = Gap(t, stream.symbol, stream.channel, stream.last_t, last + 1, number - 1, "ids")
-            return [gap, record], self._told([gap])
-        return (record,), ()
-
-    def _quote(self, t: int, stream: Stream, payload: bytes) -> Output:
-        event = wire.book_ticker(payload)
-        if event.st == 2:
-            return [Notice(t, "foreign", f"{event.s} is COIN-M")], ()
-        if event.u <= stream.last_id and stream.symbol:
-            return [Notice(t, "duplicate", f"{stream.name} u={event.u}")], ()
-        stream.last_id = event.u
-        symbol = stream.symbol or event.s
-        return (Quote(t, (event.T or event.E) * MS, symbol, stream.channel, event.u, event.b, event.B, event.a, event.A),), ()
-
-    def _mark_price(self, t: int, stream: Stream, payload: bytes) -> Output:
-        events = wire.raw_list(payload) if payload[:1] == b"[" else [payload]
-        out: list[Record] = []
-        for raw in events:
-            event = wire.mark_price(raw)
-            if event.st != 2:
-                out.append(Funding(t, event.E * MS, event.s, stream.channel, event.p, event.i, event.r, event.T * MS))
-        return out or [Notice(t, "foreign", "COIN-M")], ()
-
-    def _kline(self, t: int, stream: Stream, payload: bytes) -> Output:
-        event = wire.kline(payload)
-        bar = event.k
-        symbol = stream.symbol or event.s
-        candle = Candle(t, event.E * MS, symbol, stream.channel, bar.t * MS, bar.i, bar.o, bar.h, bar.l, bar.c, bar.v, bar.x)
-        return [candle], ()
-
-    def _force_order(self, t: int, stream: Stream, payload: bytes) -> Output:
-        order = wire.force_order(payload).o
-        if order.st == 2:
-            return [Notice(t, "foreign", f"{order.s} is COIN-M")], ()
-        return [Liquidation(t, order.T * MS, order.s, stream.channel, order.ap or order.p, order.q, order.S.lower())], ()
-
-    def _statistic(self, t: int, stream: Stream, payload: bytes) -> Output:
-        base = stream.channel.partition("@")[0].partition("_")[0]
-        if base.isupper():
-            # TRADE_ALL, TICKER_ALL: the options API of 2021, another product.
-            return [Notice(t, "foreign", stream.name)], ()
-        if base in _STATISTICS or wire.event(payload).e in _NOTICED:
-            return [Notice(t, "statistic", stream.name)], ()
-        return [Unknown(t, f"binance: stream {stream.name!r} has no decoder")], ()
-
-    # -- snapshots -------------------------------------------------------------------------------------------------------
+    def _began_anew(self, symbol: str) -> None:
+        """Spot's quotes have the depth's ids and no time: with the depth they begin anew."""
+        for stream in self._known.values():
+            if stream.symbol == symbol and stream.channel == "bookTicker" and not stream.time():
+                stream.last_id = 0
 
     def fetched(self, t: int, request: str, data: bytes) -> Output:
         """A depth snapshot, asked by this feed or by another of the same tape."""
@@ -350,69 +283,72 @@ class BinanceFeed:
         if head != f"GET {self._path}" or not self._books:
             return NOTHING
         symbol = next((part[7:] for part in query.split("&") if part.startswith("symbol=")), "")
-        book = self._depths.get(symbol)
-        if book is None or book.live:
+        waiting = [book for book in self._by_symbol.get(symbol, ()) if not book.live]
+        if not waiting:
             return NOTHING
-        book.asked_t = 0
+        for book in waiting:
+            book.asked_t = 0
         try:
             snapshot = wire.snapshot(data)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            return [Unknown(t, f"binance: snapshot of {symbol}: {str(error)[:100]}")], self._snapshot_wanted(t, book)
-        records = book.snapshot(t, snapshot)
-        if records is None:
-            return [Notice(t, "stale", f"snapshot {snapshot.lastUpdateId} of {symbol} is older than the stream")], self._snapshot_wanted(
-                t, book
-            )
-        return records, ()
+        except _BROKEN as error:
+            return [Unknown(t, f"binance: snapshot of {symbol[:40]}: {str(error)[:100]}")], self._snapshot_wanted(t, waiting[0])
+        records: list[Record] = []
+        commands: list[Command] = []
+        for book in waiting:
+            joined = book.snapshot(t, snapshot)
+            if joined is None:
+                records.append(Notice(t, "stale", f"snapshot {snapshot.lastUpdateId} of {symbol[:40]} does not join {book.channel}"))
+                commands += self._snapshot_wanted(t, book)
+            else:
+                records += joined
+        return records, commands
 
     def _snapshot_wanted(self, t: int, book: DepthBook) -> list[Command]:
-        if book.asked_t or not self._books:
+        """One request at a time for a symbol; after each vain one a longer pause."""
+        if book.live or not self._books or any(one.asked_t for one in self._by_symbol[book.symbol]):
             return []
         book.asked_t = t
         delay = min(8.0, 0.25 * 2 ** min(book.attempts, 6)) if book.attempts else 0.0
         book.attempts += 1
         return [Fetch(f"GET {self._path}?symbol={book.symbol}&limit={self._limit}", weight=self._weight, delay_s=delay)]
 
-    def _told(self, records: Sequence[Record]) -> list[Command]:
-        """Gaps and losses as marks: a gap is a record."""
-        out: list[Command] = []
-        for record in records:
-            fields = msgspec.structs.asdict(record)
-            kind = type(record).__name__
-            if isinstance(record, Gap | Reset) or kind == "BookLost":
-                fields.pop("t")
-                out.append(Mark("lost" if kind == "BookLost" else kind.lower(), fields))
-        return out
-
     # -- checkpoints -----------------------------------------------------------------------------------------------------
 
     def checkpoint(self) -> Sequence[Mapping[str, object]]:
-        """Where each stream's sequence stands; the levels of the books are the consumer's to add."""
-        out: dict[str, dict[str, object]] = {}
-        for stream in self.streams.values():
+        """Where each stream's sequence stands; the levels are the consumer's to add. ``state`` is that of the book which has them;
+        further depth streams of the symbol are ``others``."""
+        out: dict[str, dict[str, Any]] = {}
+        for stream in self._known.values():
             fields = out.setdefault(stream.symbol, {"symbol": stream.symbol, "ids": {}})
-            ids: dict[str, object] = fields["ids"]  # type: ignore[assignment]
-            ids[stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t]
-        for symbol, book in self._depths.items():
-            state = {"last": book.last, "last_t": book.last_t, "live": book.live, "joining": book.joining, "channel": book.channel}
-            out[symbol]["state"] = state
+            if stream.last_t:
+                fields["ids"][stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t, stream.time()]
+        for symbol in {book.symbol: None for book in self._depths.values()}:
+            books = [book for book in self._depths.values() if book.symbol == symbol]
+            books.sort(key=lambda book: (not book.live, events.base_of(book.channel) != "depth"))
+            if events.base_of(books[0].channel) == "depth":
+                out[symbol]["state"] = books.pop(0).state()
+            if books:
+                out[symbol]["others"] = [book.state() for book in books]
         return list(out.values())
 
     def restore(self, t: int, checkpoint: Mapping[str, Any]) -> Output:
         """Go on from a checkpoint. Without the levels (``bids``, ``asks``) the book waits for the next snapshot."""
         symbol = str(checkpoint["symbol"])
-        for name, ids in checkpoint["ids"].items():
+        for name, (first_id, last_id, first_t, last_t, *time) in checkpoint["ids"].items():
             stream = self._stream(name)
-            stream.first_id, stream.last_id, stream.first_t, stream.last_t = ids
+            self.streams.setdefault(name, stream)
+            stream.first_id, stream.last_id, stream.first_t, stream.last_t = first_id, last_id, first_t, last_t
+            stream.tail = b'{"E":%d}' % time[0] if time and time[0] else b""
         out: list[Record] = []
-        if state := checkpoint.get("state"):
-            book = self._depths[symbol] = DepthBook(self._rule, symbol, str(state["channel"]))
-            book.last, book.last_t = state["last"], state["last_t"]
-            if state["live"] and "bids" in checkpoint:
-                book.live, book.joining = True, state["joining"]
-                bids, asks = ([(p, s) for p, s in checkpoint[side]] for side in ("bids", "asks"))
+        state = checkpoint.get("state")
+        for one in (*((state,) if state else ()), *checkpoint.get("others", ())):
+            stream = self._stream(stream_name(symbol, one["channel"]))
+            book = self._depths.get(stream.name) or self._book(stream)
+            book.restore(t, one, levels=one is state and self._books and "bids" in checkpoint)
+            if book.live:
                 at, ts, last = checkpoint["book"]
-                out.append(BookSnapshot(at, ts, symbol, book.channel, last, bids, asks, "checkpoint"))
+                bids, asks = ([(p, s) for p, s in checkpoint[side]] for side in ("bids", "asks"))
+                out.append(BookSnapshot(at, ts, book.symbol, book.channel, last, bids, asks, "checkpoint"))
         if quote := checkpoint.get("quote"):
             out.append(Quote(*quote))
         return out, ()

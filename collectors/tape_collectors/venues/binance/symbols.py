@@ -1,23 +1,33 @@
-"""Names: Binance's own, and the streams made of them."""
+"""Names: Binance's own, the streams made of them, and what exchangeInfo lists.
+
+Sources: sheet sections 2.2, 3.1 and 3.3 (streams), 2.4 and 3.5 (statuses), 8.1 (names), read 2026-11-20. Binance has symbols outside ASCII.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 import msgspec
 
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 
-CHANNELS = re.compile(
-    r"^(trade|aggTrade|bookTicker|blockTrade|forceOrder|miniTicker|ticker|avgPrice|referencePrice|"
-    r"depth(5|10|20)?(@(0|100|250|500|1000)ms)?|rpiDepth@500ms|markPrice(@1s)?|kline_\d+[smhdwM])$"
+_BOTH = r"trade|aggTrade|bookTicker|miniTicker|ticker|depth(5|10|20)?(@100ms)?"
+SPOT_CHANNELS = re.compile(
+    rf"({_BOTH}|blockTrade|avgPrice|referencePrice|ticker_(1h|4h|1d)|depth(5|10|20)?@1000ms"
+    r"|kline_(1s|[135]m|15m|30m|[12468]h|12h|[13]d|1w|1M)(@\+08:00)?)"
+)
+USDM_CHANNELS = re.compile(
+    rf"({_BOTH}|forceOrder|markPrice(@1s)?|compositeIndex|depth@0ms|depth(5|10|20)?@(250|500)ms|rpiDepth@500ms"
+    r"|kline_([135]m|15m|30m|[12468]h|12h|[13]d|1w|1M))"
 )
 _EXAMPLES = (
     *("trade", "aggTrade", "bookTicker", "depth@100ms", "depth@500ms", "depth", "depth5@100ms", "depth20@100ms"),
     *("markPrice@1s", "forceOrder", "kline_1m", "miniTicker", "ticker"),
 )
+#: a symbol with one of these is listed and silent: spot BREAK (delisted, or closed for now), futures before listing and after delivery
+SILENT = frozenset(("BREAK", "HALT", "PENDING_TRADING", "PRE_DELIVERING", "DELIVERING", "DELIVERED", "PRE_SETTLE", "SETTLING", "CLOSE"))
 
 
 def stream_of(name: str) -> tuple[str, str]:
@@ -28,19 +38,24 @@ def stream_of(name: str) -> tuple[str, str]:
     return symbol.upper(), channel
 
 
+def stream_name(symbol: str, channel: str) -> str:
+    """("BTCUSDT", "depth@100ms") -> ``btcusdt@depth@100ms``."""
+    return f"{symbol.lower()}@{channel}"
+
+
 def native(name: str) -> str:
     """A symbol in any common form as Binance writes it: ``eth-usdt-perp``, ``ETH/USDT``, ``ethusdt`` -> ``ETHUSDT``. Raises
     SettingsError."""
     text = name.strip().upper().removesuffix("-PERP").removesuffix("-SWAP")
     text = re.sub(r"[-/]", "", text)
-    if not text or re.search(r"[\s@!?&#%,]", text):
+    if not text or re.search(r"[\s@!?&#%,\"\\\x00-\x1f\x7f]", text):
         raise SettingsError(f"{name!r} cannot be a Binance symbol; write it like BTCUSDT")
     return text
 
 
 def check_channel(channel: str) -> None:
-    """Raise SettingsError for a channel that Binance does not have."""
-    if not CHANNELS.match(channel):
+    """Raise SettingsError, with the nearest one, for a channel that no product of Binance has."""
+    if not (SPOT_CHANNELS.fullmatch(channel) or USDM_CHANNELS.fullmatch(channel)):
         near = get_close_matches(channel, _EXAMPLES, n=1, cutoff=0.3)
         raise SettingsError(
             f"unknown channel {channel!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" (known: {', '.join(_EXAMPLES)})"
@@ -48,13 +63,18 @@ def check_channel(channel: str) -> None:
 
 
 class Instrument(msgspec.Struct):
-    """A row of exchangeInfo. ``status`` TRADING, HALT, BREAK, CANCEL_ONLY (spot), PENDING_TRADING, SETTLING … (futures)."""
+    """A row of exchangeInfo. ``status``: TRADING, HALT, BREAK, CANCEL_ONLY (spot); PENDING_TRADING, SETTLING, CLOSE … (futures)."""
 
     symbol: str
-    status: str
-    baseAsset: str
-    quoteAsset: str
+    status: str = ""
+    baseAsset: str = ""
+    quoteAsset: str = ""
     contractType: str = ""
+
+    @property
+    def silent(self) -> bool:
+        """Whether its streams are expected to say nothing."""
+        return self.status in SILENT
 
 
 class _Info(msgspec.Struct):
@@ -65,13 +85,30 @@ def instruments(data: bytes) -> dict[str, Instrument]:
     """exchangeInfo by symbol. Raises VenueProtocolError."""
     try:
         return {row.symbol: row for row in msgspec.json.decode(data, type=_Info).symbols}
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise VenueProtocolError(f"binance exchangeInfo: {error}") from None
 
 
-def check_symbols(symbols: Sequence[str], known: dict[str, Instrument], venue: str) -> None:
+def resolve(name: str, known: Mapping[str, Instrument], venue: str) -> Instrument:
+    """The listed instrument that ``name``, in any form, means: base and quote are compared as exchangeInfo tells them, never guessed from a
+    joined name. Raises SettingsError, with the nearest name."""
+    wanted = native(name)
+    perpetual = name.strip().upper().endswith(("-PERP", "-SWAP"))
+    if wanted in known and (not perpetual or known[wanted].contractType == "PERPETUAL"):
+        return known[wanted]
+    base, _, quote = re.sub("-(PERP|SWAP)$", "", name.strip().upper()).replace("/", "-").partition("-")
+    for row in known.values():
+        if (
+            (base, quote) == (row.baseAsset, row.quoteAsset)
+            and row.contractType in ("", "PERPETUAL")
+            and (row.contractType or not perpetual)
+        ):
+            return row
+    near = get_close_matches(wanted, known, n=1)
+    raise SettingsError(f"{venue} does not list {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def check_symbols(symbols: Sequence[str], known: Mapping[str, Instrument], venue: str) -> None:
     """Raise SettingsError, with the nearest name, for a symbol that the venue does not list."""
     for symbol in symbols:
-        if symbol not in known:
-            near = get_close_matches(symbol, known, n=1)
-            raise SettingsError(f"{venue} does not list {symbol!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        resolve(symbol, known, venue)

@@ -1,5 +1,6 @@
-"""Binance payloads, as documented in developers.binance.com "WebSocket Streams" and "USDⓈ-M Futures", read 2026-11-20 from the
-project's sheet.
+"""Binance payloads. Each class names its page: *Spot* is binance-spot-api-docs, ``web-socket-streams.md`` (2026-07-21); *Futures* is
+developers.binance.com, USDⓈ-M Futures, WebSocket Market Streams (2026-01-15, with the notices of 2026-03-06 and 2026-06-30). Both read
+2026-11-20 from the project's sheet, sections 2.2 and 3.3.
 
 Decimal values stay text. Keys that we do not use are skipped; they are on the tape. ``st`` is 1 for USD-M and 2 for COIN-M on the
 streams that carry both since 2026-06-30. Spot frames of 2021 lack some keys, hence the defaults.
@@ -18,7 +19,7 @@ MS = 1_000_000
 
 
 class Depth(msgspec.Struct, gc=False):
-    """``<symbol>@depth[@speed]``; ``pu`` and ``T`` on futures only."""
+    """``<symbol>@depth[@speed]``, ``@rpiDepth@500ms``; ``pu`` and ``T`` on futures only. Spot and Futures, "Diff. Book Depth Streams"."""
 
     U: int
     u: int
@@ -31,7 +32,8 @@ class Depth(msgspec.Struct, gc=False):
 
 
 class Partial(msgspec.Struct, gc=False):
-    """``<symbol>@depth5|10|20``: on spot with ``lastUpdateId``, without symbol and time."""
+    """``<symbol>@depth5|10|20``: on spot with ``lastUpdateId``, without symbol and time; on futures it looks like ``Depth``. Spot and
+    Futures, "Partial Book Depth Streams"."""
 
     bids: Levels = []
     asks: Levels = []
@@ -43,7 +45,8 @@ class Partial(msgspec.Struct, gc=False):
 
 
 class TradeEvent(msgspec.Struct, gc=False):
-    """``@trade``: one fill. ``m``: the buyer is the maker, so the taker sold. ``X`` on futures: only MARKET is an ordinary trade."""
+    """``@trade``, and spot's ``@blockTrade``: one fill. ``m``: the buyer is the maker, so the taker sold. ``X`` on futures: only MARKET is
+    a trade of the book. Spot, "Trade Streams", "Block Trade Streams"; undocumented on futures."""
 
     t: int
     p: str
@@ -56,7 +59,7 @@ class TradeEvent(msgspec.Struct, gc=False):
 
 
 class AggTrade(msgspec.Struct, gc=False):
-    """``@aggTrade``: the fills of one taker order at one price."""
+    """``@aggTrade``: the fills of one taker order at one price. Spot and Futures, "Aggregate Trade Streams"."""
 
     a: int
     p: str
@@ -69,7 +72,7 @@ class AggTrade(msgspec.Struct, gc=False):
 
 
 class BookTicker(msgspec.Struct, gc=False):
-    """``@bookTicker``; spot has no times."""
+    """``@bookTicker``; spot has no times. Spot and Futures, "Individual Symbol Book Ticker Streams"."""
 
     u: int
     s: str
@@ -83,7 +86,8 @@ class BookTicker(msgspec.Struct, gc=False):
 
 
 class MarkPrice(msgspec.Struct, gc=False):
-    """``@markPrice``: ``p`` mark, ``i`` index, ``r`` funding rate in force, ``T`` next funding time. Empty ``r`` on delivery contracts."""
+    """``@markPrice``: ``p`` mark, ``i`` index, ``r`` funding rate in force, ``T`` next funding time. Empty ``r`` on delivery
+    contracts. Futures, "Mark Price Stream"."""
 
     s: str
     E: int
@@ -109,7 +113,7 @@ class Bar(msgspec.Struct, gc=False):
 
 
 class Kline(msgspec.Struct, gc=False):
-    """``@kline_<interval>``."""
+    """``@kline_<interval>``. Spot and Futures, "Kline/Candlestick Streams"."""
 
     k: Bar
     s: str = ""
@@ -129,10 +133,11 @@ class Order(msgspec.Struct, gc=False):
 
 
 class ForceOrder(msgspec.Struct, gc=False):
-    """``@forceOrder``: only the latest liquidation of a symbol in each second."""
+    """``@forceOrder``: only the latest liquidation of a symbol in each second. Futures, "Liquidation Order Streams"."""
 
     o: Order
     E: int = 0
+    st: int = 1
 
 
 class Snapshot(msgspec.Struct, gc=False):
@@ -164,12 +169,24 @@ class Combined(msgspec.Struct, gc=False):
 
 
 class Event(msgspec.Struct, gc=False):
-    """The type and symbol of a raw (not combined) frame."""
+    """Type, time and symbol of any event; of a raw (not combined) frame all that tells what it is."""
 
     e: str = ""
+    E: int = 0
     s: str = ""
     u: int = 0
-    b: msgspec.Raw = msgspec.Raw(b"")
+    st: int = 1
+
+
+class ContractInfo(msgspec.Struct, gc=False):
+    """``!contractInfo``: an instrument was listed, changed or settled; ``cs`` its status, ``ct`` its kind. Futures,
+    "Contract Info Stream"."""
+
+    s: str
+    cs: str
+    E: int = 0
+    ct: str = ""
+    st: int = 1
 
 
 depth = msgspec.json.Decoder(Depth).decode
@@ -184,12 +201,23 @@ snapshot = msgspec.json.Decoder(Snapshot).decode
 control = msgspec.json.Decoder(Control).decode
 combined = msgspec.json.Decoder(Combined).decode
 event = msgspec.json.Decoder(Event).decode
+contract_info = msgspec.json.Decoder(ContractInfo).decode
 raw_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
-#: the ids of a depth event without decoding its levels; no match (another key order) means: decode it
+
+def time_of(payload: bytes) -> int:
+    """``E`` of an event, in ms; 0 if there is none."""
+    try:
+        return event(payload).E if payload else 0
+    except msgspec.DecodeError:
+        return 0
+
+
+#: Ids without decoding the rest. No position is relied on: where another key order comes, nothing matches, and the frame is decoded.
+HEADER = re.compile(rb'"U":(\d{1,18}),"u":(\d{1,18}),').search
+HEADER_PU = re.compile(rb'"U":(\d{1,18}),"u":(\d{1,18}),"pu":(\d{1,18}),').search
 NUMBER = {
-    "trade": re.compile(rb'"t":(\d+),').search,
-    "aggTrade": re.compile(rb'"a":(\d+),').search,
-    "bookTicker": re.compile(rb'"u":(\d+),').search,
+    "trade": re.compile(rb'"t":(\d{1,18}),').search,
+    "aggTrade": re.compile(rb'"a":(\d{1,18}),').search,
+    "bookTicker": re.compile(rb'"u":(\d{1,18}),').search,
 }
-HEADER = re.compile(rb'"U":(\d+),"u":(\d+)(?:,"pu":(-?\d+))?,').search
