@@ -164,7 +164,10 @@ async def test_first_attempts_go_before_repeated_ones_and_few_at_once() -> None:
             fetcher.fetch(book, Fetch(f"GET /{n}"))
         await until(lambda: len(book.replies) == 5)
     # The repeated one may already hold the place when the others come; it is not asked again before a first attempt otherwise.
-    assert [request for _, request, _ in script.asked][2:] in (["GET /0", "GET /1", "GET /2", "GET /fails"][1:], ["GET /1", "GET /2", "GET /fails"])
+    assert [request for _, request, _ in script.asked][2:] in (
+        ["GET /0", "GET /1", "GET /2", "GET /fails"][1:],
+        ["GET /1", "GET /2", "GET /fails"],
+    )
     script = Script()
     script.pause = 0.05
     async with running(script) as (fetcher, book):

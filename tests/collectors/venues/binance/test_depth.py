@@ -293,7 +293,10 @@ def rule_8_loss() -> None:
 
 
 def rule_9_began_anew() -> None:
-    for rule, events in ((rules.SPOT, [spot(101, 105), spot(1, 5, 9), spot(6, 7, 9)]), (rules.USDM, [usdm(101, 105, 99), usdm(1, 5, 0, 9), usdm(8, 9, 5, 9)])):
+    for rule, events in (
+        (rules.SPOT, [spot(101, 105), spot(1, 5, 9), spot(6, 7, 9)]),
+        (rules.USDM, [usdm(101, 105, 99), usdm(1, 5, 0, 9), usdm(8, 9, 5, 9)]),
+    ):
         depth = book(rule, events[0])
         depth.snapshot(2, snap(105))
         assert kinds(take(depth, 3, events[1])) == ["Reset", "BookLost"] and not depth.live

@@ -11,8 +11,12 @@ from tape_collectors.venues.binance import SPOT, USDM, events
 from tape_collectors.venues.binance.events import Counted
 
 TRADE = b'{"stream":"btcusdt@trade","data":{"e":"trade","E":%d,"T":%d,"s":"BTCUSDT","t":%d,"p":"1.5","q":"2","X":"%s","m":%s}}'
-AGGREGATE = b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":%d,"s":"BTCUSDT","a":%d,"p":"1","q":"2","f":1,"l":2,"T":3,"m":true,"st":%d}}'
-FUTURES_QUOTE = b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":%d,"E":%d,"T":%d,"s":"BTCUSDT","b":"1","B":"2","a":"3","A":"4","st":%d}}'
+AGGREGATE = (
+    b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":%d,"s":"BTCUSDT","a":%d,"p":"1","q":"2","f":1,"l":2,"T":3,"m":true,"st":%d}}'
+)
+FUTURES_QUOTE = (
+    b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":%d,"E":%d,"T":%d,"s":"BTCUSDT","b":"1","B":"2","a":"3","A":"4","st":%d}}'
+)
 SPOT_QUOTE = b'{"stream":"btcusdt@bookTicker","data":{"u":%d,"s":"BTCUSDT","b":"1","B":"2","a":"3","A":"4"}}'
 DEPTH = b'{"stream":"btcusdt@depth","data":{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[],"a":[]}}'
 
@@ -36,7 +40,11 @@ def rule_1_holes() -> None:
     (gap, behind), (mark,) = feed.receive(2, trade(9))
     assert isinstance(gap, Gap) and (gap.from_id, gap.to_id, gap.from_ns, gap.t, gap.channel) == (6, 8, 1, 2, "trade")
     assert isinstance(behind, Trade) and mark.kind == "gap" and mark.fields["from_id"] == 6
-    assert types(USDM.feed("market"), AGGREGATE % (1, 7, 1), AGGREGATE % (1, 9, 1), AGGREGATE % (1, 10, 1)) == [["Trade"], ["Gap", "Trade"], ["Trade"]]
+    assert types(USDM.feed("market"), AGGREGATE % (1, 7, 1), AGGREGATE % (1, 9, 1), AGGREGATE % (1, 10, 1)) == [
+        ["Trade"],
+        ["Gap", "Trade"],
+        ["Trade"],
+    ]
 
 
 def rule_2_doubles() -> None:
@@ -50,12 +58,22 @@ def rule_3_began_anew() -> None:
     assert types(feed, trade(500, time=5), trade(1, time=9), trade(2, time=9)) == [["Trade"], ["Reset", "Trade"], ["Trade"]]
     assert feed.streams["btcusdt@trade"].first_id == 1
     feed = USDM.feed("public")
-    assert types(feed, FUTURES_QUOTE % (500, 5, 5, 1), FUTURES_QUOTE % (3, 9, 9, 1), FUTURES_QUOTE % (4, 9, 9, 1)) == [["Quote"], ["Reset", "Quote"], ["Quote"]]
+    assert types(feed, FUTURES_QUOTE % (500, 5, 5, 1), FUTURES_QUOTE % (3, 9, 9, 1), FUTURES_QUOTE % (4, 9, 9, 1)) == [
+        ["Quote"],
+        ["Reset", "Quote"],
+        ["Quote"],
+    ]
 
 
 def rule_4_quotes() -> None:
     feed = SPOT.feed("spot")
-    assert types(feed, SPOT_QUOTE % 5, SPOT_QUOTE % 9, SPOT_QUOTE % 9, SPOT_QUOTE % 7, SPOT_QUOTE % 10) == [["Quote"], ["Quote"], ["Notice"], ["Notice"], ["Quote"]]
+    assert types(feed, SPOT_QUOTE % 5, SPOT_QUOTE % 9, SPOT_QUOTE % 9, SPOT_QUOTE % 7, SPOT_QUOTE % 10) == [
+        ["Quote"],
+        ["Quote"],
+        ["Notice"],
+        ["Notice"],
+        ["Quote"],
+    ]
     # On spot, quotes have no time: the depth stream of the symbol tells that the ids began anew.
     assert types(feed, DEPTH % (5, 90, 95), DEPTH % (6, 1, 2), SPOT_QUOTE % 2) == [[], ["Reset"], ["Quote"]]
 
@@ -68,7 +86,9 @@ def rule_5_off_book() -> None:
 
 
 def rule_6_foreign() -> None:
-    liquidation = b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","E":1,%s"o":{"s":"BTCUSD_PERP","S":"SELL","q":"1","p":"2","st":%d}}}'
+    liquidation = (
+        b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","E":1,%s"o":{"s":"BTCUSD_PERP","S":"SELL","q":"1","p":"2","st":%d}}}'
+    )
     contract = b'{"stream":"!contractInfo","data":{"e":"contractInfo","E":1,"s":"IOTAUSDT","ct":"PERPETUAL","cs":"TRADING","st":%d}}'
     quotes = b'{"stream":"!bookTicker","data":%s}' % (FUTURES_QUOTE[FUTURES_QUOTE.index(b'"data":') + 7 : -1])
     marks = b'{"stream":"!markPrice@arr@1s","data":[{"e":"markPriceUpdate","E":1,"s":"A","p":"1","st":%d}]}'

@@ -137,7 +137,9 @@ def test_mutated_frames_never_raise_and_the_feed_goes_on(venue: Any, books: bool
     if len(feed._known) < 4096:
         assert only(feed.receive(FUZZ + 2, more)) == expected
     # A stream that got poison ids comes back by the venue's own time.
-    depth = b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":9%015d,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[["1","2"]],"a":[]}}'
+    depth = (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":9%015d,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[["1","2"]],"a":[]}}'
+    )
     feed.receive(FUZZ + 3, depth % (1, 6, 9, 5))
     feed.receive(FUZZ + 4, depth % (2, 10, 12, 9))
     if books:
@@ -281,12 +283,19 @@ def test_a_partial_book_is_not_the_base_of_deltas() -> None:
         (USDM, b'{"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":150,"u":160,"pu":149,"b":[["1","10"]],"a":[["2","100"]],"st":1}'),
     ):
         (book,) = only(stream.feed("any").receive(1, b'{"stream":"btcusdt@depth5@100ms","data":%s}' % payload))
-        assert isinstance(book, BookSnapshot) and (book.source, book.id, book.bids, book.asks) == ("top", 160, [("1", "10")], [("2", "100")])
+        assert isinstance(book, BookSnapshot) and (book.source, book.id, book.bids, book.asks) == (
+            "top",
+            160,
+            [("1", "10")],
+            [("2", "100")],
+        )
 
 
 def test_the_book_with_rpi_orders_is_checked_and_never_joined() -> None:
     feed = USDM.feed("public")
-    frame = b'{"stream":"btcusdt@rpiDepth@500ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[["1","2"]],"a":[]}}'
+    frame = (
+        b'{"stream":"btcusdt@rpiDepth@500ms","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":%d,"u":%d,"pu":%d,"b":[["1","2"]],"a":[]}}'
+    )
     assert [feed.receive(t, frame % ids) for t, ids in enumerate([(1, 5, 0), (8, 9, 5)])] == [NOTHING] * 2
     (gap,), commands = feed.receive(3, frame % (20, 21, 15))
     assert isinstance(gap, Gap) and (gap.from_id, gap.to_id) == (10, 15) and not [c for c in commands if isinstance(c, Fetch)]
@@ -330,7 +339,9 @@ def test_an_error_names_its_streams_and_they_are_not_acked() -> None:
 
 
 def test_a_wrapper_with_more_keys_is_read_as_a_whole() -> None:
-    frame = b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","a":7,"p":"1","q":"2","T":3,"m":true},"extra":{"a":1}}'
+    frame = (
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1,"s":"BTCUSDT","a":7,"p":"1","q":"2","T":3,"m":true},"extra":{"a":1}}'
+    )
     assert [type(record) for record in only(USDM.feed("market").receive(1, frame))] == [Trade]
 
 
@@ -372,7 +383,14 @@ def test_what_waits_for_a_snapshot_is_marked_lost_and_told() -> None:
 def test_a_checkpoint_of_an_earlier_version_is_taken() -> None:
     feed = SPOT.feed("spot")
     state = {"last": 10, "last_t": 2, "live": True, "joining": 0, "channel": "depth@100ms"}
-    mark = {"symbol": "BTCUSDT", "ids": {"btcusdt@trade": [1, 7, 1, 2]}, "state": state, "book": [3, 0, 10], "bids": [["7", "1"]], "asks": [["8", "1"]]}
+    mark = {
+        "symbol": "BTCUSDT",
+        "ids": {"btcusdt@trade": [1, 7, 1, 2]},
+        "state": state,
+        "book": [3, 0, 10],
+        "bids": [["7", "1"]],
+        "asks": [["8", "1"]],
+    }
     (book,) = only(feed.restore(3, mark))
     assert isinstance(book, BookSnapshot) and book.source == "checkpoint"
     assert [type(record).__name__ for record in only(feed.receive(4, DEPTH % (b"btcusdt", b"@100ms", 5, 11, 12, 0)))] == ["BookDelta"]
@@ -392,4 +410,8 @@ def test_a_checkpoint_holds_every_depth_stream_of_a_symbol() -> None:
     body = b'{"lastUpdateId":5,"bids":[],"asks":[]}'
     request = "GET /fapi/v1/depth?symbol=BTCUSDT&limit=1000"
     records = only(other.fetched(5, request, body))
-    assert records == only(feed.fetched(5, request, body)) and [type(record).__name__ for record in records] == ["BookSnapshot", "BookDelta", "BookDelta"]
+    assert records == only(feed.fetched(5, request, body)) and [type(record).__name__ for record in records] == [
+        "BookSnapshot",
+        "BookDelta",
+        "BookDelta",
+    ]

@@ -29,7 +29,9 @@ def test_every_form_of_a_symbol(name: str) -> None:
 
 def test_forms_are_told_by_the_listing_not_guessed() -> None:
     known = instruments(INFO)
-    assert resolve("ethusdt_261225", known, "v").symbol == "ETHUSDT_261225" and resolve("币安人生-usdt", known, "v").symbol == "币安人生USDT"
+    assert (
+        resolve("ethusdt_261225", known, "v").symbol == "ETHUSDT_261225" and resolve("币安人生-usdt", known, "v").symbol == "币安人生USDT"
+    )
     assert known["OLDUSDT"].silent and not known["ETHUSDT"].silent
     spot = instruments(INFO.replace(b'"PERPETUAL"', b'""'))
     assert resolve("ETH-USDT", spot, "binance_spot").symbol == "ETHUSDT"
@@ -61,10 +63,17 @@ def test_stream_names_go_both_ways(symbol: str, channel: str) -> None:
 def test_futures_streams_go_to_their_own_roots() -> None:
     channels = ["aggTrade", "depth@100ms", "trade", "kline_1m", "forceOrder", "bookTicker", "markPrice@1s", "rpiDepth@500ms", "ticker"]
     groups = {group.name: group for group in USDM.groups(["BTCUSDT"], channels, USDM.sockets)}
-    assert groups["market"].url == "wss://fstream.binance.com/market/stream" and groups["public"].url == "wss://fstream.binance.com/public/stream"
+    assert (
+        groups["market"].url == "wss://fstream.binance.com/market/stream"
+        and groups["public"].url == "wss://fstream.binance.com/public/stream"
+    )
     assert {name.partition("@")[2] for name in groups["public"].names} == {"depth@100ms", "trade", "bookTicker", "rpiDepth@500ms"}
     (spot,) = SPOT.groups(["btc-usdt", "BTCUSDT"], [], SPOT.sockets)
-    assert spot.url == "wss://stream.binance.com:9443/stream" and spot.names == ("btcusdt@trade", "btcusdt@depth@100ms", "btcusdt@bookTicker")
+    assert spot.url == "wss://stream.binance.com:9443/stream" and spot.names == (
+        "btcusdt@trade",
+        "btcusdt@depth@100ms",
+        "btcusdt@bookTicker",
+    )
 
 
 def test_a_connection_carries_so_many_streams() -> None:
@@ -75,14 +84,21 @@ def test_a_connection_carries_so_many_streams() -> None:
     assert all(group.name.rpartition("-")[0] == "" for group in (*many, *spot)), "epochs are <group>-<n>"
 
 
-@pytest.mark.parametrize(("channel", "hint"), [("depht@100ms", "depth"), ("trades", "trade"), ("bookticker", "bookTicker"), ("depth@150ms", "depth")])
+@pytest.mark.parametrize(
+    ("channel", "hint"), [("depht@100ms", "depth"), ("trades", "trade"), ("bookticker", "bookTicker"), ("depth@150ms", "depth")]
+)
 def test_an_unknown_channel_names_the_nearest(channel: str, hint: str) -> None:
     with pytest.raises(SettingsError, match=rf"unknown channel '{channel}'; did you mean '{hint}"):
         SPOT.groups(["BTCUSDT"], [channel], SPOT.sockets)
 
 
 def test_a_channel_of_the_other_product_is_refused() -> None:
-    assert not SPOT.carries("markPrice@1s") and USDM.carries("markPrice@1s") and not USDM.carries("avgPrice") and not SPOT.carries("depth@500ms")
+    assert (
+        not SPOT.carries("markPrice@1s")
+        and USDM.carries("markPrice@1s")
+        and not USDM.carries("avgPrice")
+        and not SPOT.carries("depth@500ms")
+    )
     with pytest.raises(SettingsError, match="binance_spot has no channel 'forceOrder'"):
         SPOT.groups(["BTCUSDT"], ["forceOrder"], SPOT.sockets)
     with pytest.raises(SettingsError, match="depth and depth@100ms are one book at several speeds"):
