@@ -82,18 +82,21 @@ def _line(tape: _Tape, line: Line, outputs: dict[str, _Output], only: str | None
 
 
 def _head(tape: _Tape, line: Line, outputs: dict[str, _Output], only: str | None) -> Iterator[Samples]:
-    """A run begins on this tape, or goes on in a new segment."""
+    """A run begins on this tape, or goes on in a new segment; either way tape time moves."""
+    if line.fields.get("run", "") != tape.run:
+        _begin(tape, line, outputs, only)
+    if tape.output is not None:
+        for samples in tape.output.sampler.advance(line.t):
+            yield tape.output.setup, samples
+
+
+def _begin(tape: _Tape, line: Line, outputs: dict[str, _Output], only: str | None) -> None:
     run, begun = str(line.fields.get("run", "")), int(line.fields.get("begun", line.t))
-    if run == tape.run:
-        if tape.output is not None:
-            for samples in tape.output.sampler.advance(line.t):
-                yield tape.output.setup, samples
-        return
     tape.run = run
     tape.replay = Replay(load(tape.venue).feed)
+    tape.output = None
     described = line.fields.get("setup") or {}
     if "markets" not in described or (only is not None and described.get("out") != only):
-        tape.output = None
         return
     setup = msgspec.convert(described, Setup)
     output = outputs.get(setup.out)

@@ -71,10 +71,11 @@ def entries(recorder: Recorder, start: int) -> Iterator[tuple[TapeIntake, int, s
     """What ``Recorder`` would have kept in memory, read from all its tapes in order of time, from ``start`` until nothing is left."""
     tails = [_Tail(intake, start) for intake in recorder.intakes]
     while True:
-        # Everything up to here is written: it is read in order, and what comes meanwhile is left for the next round.
-        bound = max(tail.intake.last_t for tail in tails)
+        # Everything up to here is written: it is read in order, and what comes meanwhile is left for the next round. (A line that only
+        # waits to be written is later than any that is, so no bound may hold it: other tapes would be read past it.)
+        bound = max(tail.intake.written_t for tail in tails)
         yield from _merged(tails, bound)
-        if all(tail.intake.last_t <= bound for tail in tails):
+        if all(tail.intake.written_t <= bound for tail in tails):
             return
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LIMIT = 64 * 1024 * 1024
 SLICE_S = 0.010
+#: at the turn of an hour decoding has so long to finish, so that the next segment can begin with checkpoints
+TURN_S = 1.0
 SECOND = 1_000_000_000
 
 #: (intake, t, s, frame, what else it is): a frame has None as its last, a reply its request, a mark its kind and fields.
@@ -163,23 +165,35 @@ class Recorder:
             self._scheduled = True
             self.on_error(error)
 
-    def work(self) -> None:
+    def work(self, seconds: float = SLICE_S) -> None:
         """Append what this wake-up brought, one ``write`` a tape; then decode for one time slice."""
         self._scheduled = False
-        if self._dirty:
-            begun = time.perf_counter()
-            dirty, self._dirty = self._dirty, []
-            for target in dirty:
-                lines, target.waiting = target.waiting, []
-                target.append(lines, target.first_t, target.last_t)
-            self.write_s += time.perf_counter() - begun
-            self.writes += 1
+        self._write()
         if self.batch:
             batch, self.batch = self.batch, []
             if self._behind is None:
                 self._pending.extend(batch)
                 self._pending_bytes += sum([len(entry[3]) for entry in batch])
-        self._decode(SLICE_S)
+        self._decode(seconds)
+
+    def _write(self) -> None:
+        if not self._dirty:
+            return
+        begun = time.perf_counter()
+        dirty, self._dirty = self._dirty, []
+        for target in dirty:
+            lines, target.waiting = target.waiting, []
+            target.append(lines, target.first_t, target.last_t)
+        self.write_s += time.perf_counter() - begun
+        self.writes += 1
+
+    def _drain(self, seconds: float) -> None:
+        """Decode all that is there, and what comes of it, if it can be done in so many seconds; all lines are written in any case."""
+        until = time.perf_counter() + seconds
+        self.work()
+        while (self._pending or self._behind is not None or self.batch) and time.perf_counter() < until:
+            self.work(1.0)
+        self._write()
 
     def tick(self) -> None:
         """Once a second: a clock mark on every tape that was silent, or while the clock is off; end the zstd frame."""
@@ -202,16 +216,9 @@ class Recorder:
 
     def close(self) -> None:
         """Write and decode all that is there, and seal every tape."""
-        self.flush()
-        while self._pending or self._behind is not None:
-            self._decode(1.0)
+        self._drain(float("inf"))
         for intake in self.intakes:
-            t = self.clock.now()
-            if self.consumer is not None:
-                # The seal is a line like any other: a tick before it has its row.
-                self.consumer.advance(t)
-            if path := intake.tape.seal(t):
-                self.sealed.append(path)
+            intake.seal()
         # A socket that would not close may still bring something: there is no tape any more.
         self.closed = True
 
@@ -279,14 +286,13 @@ class Recorder:
 
     def _turn(self) -> None:
         if self.boundary:
-            self.flush()
-            if self._behind is None:
-                self._decode(1.0)
+            self._drain(TURN_S)
         # A checkpoint is the state after every line before it: there is none while some are not decoded yet.
-        checkpoint = not self._pending and self._behind is None
+        checkpoint = not self._pending and self._behind is None and not self.batch
         self.boundary = next_hour(self.clock.now())
-        for intake in self.intakes:
-            intake.turn(checkpoint)
+        # All heads are of one moment, however long the disk takes: a reader that starts there knows every book before the first tick.
+        for intake, to in [(intake, intake.head(checkpoint)) for intake in self.intakes]:
+            intake.turn(to)
 
     def count(self, venue: str, record: Record) -> None:
         """Gaps and unknown frames, for the metrics."""

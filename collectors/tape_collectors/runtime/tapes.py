@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Unknown
 from tape_archive.format.tape import Tape
@@ -13,6 +15,13 @@ from tape_collectors.market.replay import MakeFeed, Replay
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A tape's step to its next segment: when the old one is sealed, and the marks (t, s, kind, fields) at the head of the new one."""
+
+    seal_t: int
+    marks: list[tuple[int, str, str, Mapping[str, object]]]
 
 
 class TapeIntake:
@@ -25,6 +34,8 @@ class TapeIntake:
         self.replay = Replay(make_feed)
         self.waiting: list[bytes] = []
         self.first_t = self.last_t = 0
+        #: the time of the last line that is on the tape; ``last_t`` counts those that wait to be written too
+        self.written_t = 0
         self.lines = 0
         self.bytes = 0
         self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
@@ -101,6 +112,7 @@ class TapeIntake:
             self._framed = True
             self.places.append((first, self.tape.path, self.tape.size))
         self.tape.append(data, len(lines))
+        self.written_t = t
         self.lines += len(lines)
         self.bytes += len(data)
 
@@ -145,21 +157,36 @@ class TapeIntake:
         self.tape.roll()
         self._framed = False
 
-    def turn(self, checkpoint: bool) -> None:
-        """Begin the next segment (or the first of this run) with its head mark and checkpoints."""
+    def head(self, checkpoint: bool) -> Turn:
+        """The lines that the next segment (or the first of this run) begins with: head mark and checkpoints, of now."""
         recorder = self.recorder
-        head = dict(self._head()) | {"begun": recorder.begun, "checkpoint": checkpoint}
         seal_t, t = recorder.clock.now(), recorder.clock.now()
-        lines = [mark_line(t, "tape", "tape", head)]
-        if recorder.consumer is not None:
-            recorder.consumer.advance(t)
+        fields = dict(self._head()) | {"begun": recorder.begun, "checkpoint": checkpoint}
+        marks: list[tuple[int, str, str, Mapping[str, object]]] = [(t, "tape", "tape", fields)]
         if checkpoint and recorder.consumer is not None:
             for s, feed in self.replay.feeds.items():
                 for state in feed.checkpoint():
                     more = recorder.consumer.state(self.venue, s, str(state["symbol"]))
-                    lines.append(mark_line(recorder.clock.now(), s, "book", {**state, **more}))
-        sealed = self.tape.turn(t, lines, seal_t)
+                    marks.append((recorder.clock.now(), s, "book", {**state, **more}))
+        return Turn(seal_t, marks)
+
+    def turn(self, to: Turn) -> None:
+        """Begin the next segment. Its first lines move tape time like any other, once they are written."""
+        sealed = self.tape.turn(to.marks[0][0], [mark_line(*mark) for mark in to.marks], to.seal_t)
         if sealed is not None:
-            recorder.sealed.append(sealed)
-        self.last_t = recorder.clock.now()
-        self._framed = False
+            self.recorder.sealed.append(sealed)
+            self.recorder.add((self, to.seal_t, "tape", b"", ("seal", {})))
+        for t, s, kind, fields in to.marks:
+            self.recorder.add((self, t, s, b"", (kind, fields)))
+        self.last_t = self.written_t = to.marks[-1][0]
+        # ``places`` are beginnings of zstd frames: what comes next must begin one.
+        self.roll()
+
+    def seal(self) -> None:
+        """Close the tape for ever. The seal is a line like any other: a tick before it has its row."""
+        recorder = self.recorder
+        t = recorder.clock.now()
+        if path := self.tape.seal(t):
+            recorder.sealed.append(path)
+            if recorder.consumer is not None:
+                recorder.consumer.advance(t)
