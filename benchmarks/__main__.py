@@ -23,17 +23,20 @@ WORK = {
     "sequence": "the recorder: tape, sequence of every stream",
     "whole": "the recorder: tape, every book, CSV at 1 Hz",
     "cryptofeed": "cryptofeed: books, trades, quotes; nothing stored",
+    "stored": "cryptofeed: the same, and what it received stored raw",
 }
 
 
-def contend(kind: str, folder: Path, frames: int, number: int) -> dict[str, Any]:
+def contend(kind: str, folder: Path, frames: int, warm: int, number: int) -> dict[str, Any]:
     """One round of one contender."""
     ports = folder / "ports.json"
     root = folder / f"{kind}-{number}"
-    if kind == "cryptofeed":
-        command = [str(PEER / "bin" / "python"), "benchmarks/peer.py", str(ports), str(frames)]
+    if kind in ("cryptofeed", "stored"):
+        root.mkdir()
+        command = [str(PEER / "bin" / "python"), "benchmarks/peer.py", str(ports), str(frames), str(warm)]
+        command += [str(root)] if kind == "stored" else []
     else:
-        command = [sys.executable, "-m", "benchmarks.client", kind, str(ports), str(root), str(frames)]
+        command = [sys.executable, "-m", "benchmarks.client", kind, str(ports), str(root), str(frames), str(warm)]
     if shutil.which("taskset") and (os.cpu_count() or 1) > 1:
         command = ["taskset", "-c", "1", *command]
     ca = json.loads(ports.read_text())["ca"]
@@ -59,25 +62,24 @@ def peer() -> bool:
     return subprocess.run([str(PEER / "bin" / "python"), "-c", "import cryptofeed"], capture_output=True, check=False).returncode == 0
 
 
-def session(frames: int, symbols: int, rate: float, rounds: int, tls: bool, kinds: list[str]) -> dict[str, list[dict[str, Any]]]:
+def session(frames: int, warm: int, symbols: int, rate: float, rounds: int, kinds: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Interleaved rounds over one load server."""
     results: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="tape-bench-") as name:
         folder = Path(name)
-        server = subprocess.Popen([sys.executable, "-m", "benchmarks.serve", name, str(frames), str(symbols), str(rate), str(int(tls))])
+        server = subprocess.Popen([sys.executable, "-m", "benchmarks.serve", name, str(symbols), str(rate), "1"])
         try:
             while not (folder / "ports.json").exists():
                 if server.poll() is not None:
                     raise RuntimeError("the load server did not start")
                 time.sleep(0.1)
-            size = json.loads((folder / "ports.json").read_text())["bytes"] / frames
-            print(
-                f"{frames:,} frames of {symbols} symbols, mean {size:.0f} B, {'TLS' if tls else 'plain'}, {'saturated' if not rate else f'{rate:,.0f}/s'}"
-            )
+            size = json.loads((folder / "ports.json").read_text())["mean"]
+            pace = f"{rate:,.0f}/s" if rate else "saturated"
+            print(f"{frames:,} frames after {warm:,} not counted, {symbols} symbols, mean {size:.0f} B, TLS, {pace}")
             for number in range(rounds):
                 for kind in kinds:
                     try:
-                        results[kind].append(contend(kind, folder, frames, number))
+                        results[kind].append(contend(kind, folder, frames, warm, number))
                     except (RuntimeError, subprocess.TimeoutExpired) as error:
                         print(f"  {kind} did not finish: {str(error)[-300:]}")
         finally:
@@ -101,22 +103,22 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
             f"  {WORK[kind]:52} {row['us']:11.2f} {row['rate']:10,.0f} {row['rss_mib']:8.0f} {ratio:8.2f}   ({min(spread):.2f}–{max(spread):.2f})"
         )
     for kind in ("sequence", "whole"):
-        if kind in middle and "write_p50_ms" in middle[kind]:
-            row = middle[kind]
+        if (row := middle.get(kind)) and "write_p50_ms" in row:
             print(
-                f"  {kind}: socket read → write p50 {row['write_p50_ms']:.3f} ms, p99 {row['write_p99_ms']:.3f} ms; → fsync at most {row.get('fsync_max_s', 0):.2f} s; CSV rows {row['csv_rows']:.0f}"
+                f"  {kind}: socket read → write p50 {row['write_p50_ms']:.3f} ms, p99 {row['write_p99_ms']:.3f} ms; → fsync at most "
+                f"{row.get('fsync_max_s', 0):.2f} s; CSV rows {row['csv_rows']:.0f}; books not proven at the end {row['unproven']:.0f}"
             )
-    if "cryptofeed" in middle and "whole" in middle:
-        print(
-            f"  cryptofeed ÷ the whole recorder: {middle['cryptofeed']['us'] / middle['whole']['us']:.1f}; ÷ tape and sequence: {middle['cryptofeed']['us'] / middle['sequence']['us']:.1f}"
-        )
+    for other in ("cryptofeed", "stored"):
+        if other in middle and "whole" in middle:
+            ratios = ", ".join(f"{WORK[kind]} {middle[other]['us'] / middle[kind]['us']:.1f}" for kind in ("sequence", "whole"))
+            print(f"  {WORK[other]} ÷ {ratios}")
 
 
 def main() -> None:
     frames, rounds = int(os.environ.get("BENCH_FRAMES", "200000")), int(os.environ.get("BENCH_ROUNDS", "3"))
-    kinds = ["count", "floor", "sequence", "whole", *(["cryptofeed"] if peer() else [])]
-    show(session(frames, 20, 0.0, rounds, True, kinds))
-    show(session(frames // 2, 600, 15_000.0, 1, True, [kind for kind in kinds if kind != "count"]))
+    kinds = ["count", "floor", "sequence", "whole", *(["cryptofeed", "stored"] if peer() else [])]
+    show(session(frames, frames // 2, 20, 0.0, rounds, kinds))
+    show(session(frames // 2, 300_000, 600, 15_000.0, 1, [kind for kind in kinds if kind != "count"]))
 
 
 if __name__ == "__main__":

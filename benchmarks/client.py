@@ -1,6 +1,8 @@
 """One contender in a process of its own: connects to the load server, takes every frame, reports what it cost.
 
-    python -m benchmarks.client <kind> <port file> <root> <frames>
+    python -m benchmarks.client <kind> <port file> <root> <frames> <warm>
+
+``warm`` frames come first and are not counted: caches, snapshots and history are there when the measurement begins.
 
 Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`` (the recorder, no books), ``whole`` (the recorder, every book, CSV).
 """
@@ -24,6 +26,12 @@ import uvloop
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.lines import frame_line
 from tape_archive.format.segment import Appender
+from tape_collectors.runtime.recorder import Recorder
+from tape_collectors.runtime.tapes import TapeIntake
+from tape_collectors.series_recorder import record
+from tape_collectors.settings import CexSettings
+from tape_collectors.venues import binance
+from tape_collectors.venues.protocol import Limits
 
 
 def cpu() -> float:
@@ -33,18 +41,18 @@ def cpu() -> float:
 
 
 class Meter:
-    """CPU and wall time between the first frame and the last."""
+    """CPU and wall time over ``frames`` frames, after ``warm`` others."""
 
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, warm: int) -> None:
         self.frames = frames
-        self.seen = 0
+        self.seen = -warm
         self.begun = self.ended = (0.0, 0.0)
         self.done = asyncio.Event()
 
     def count(self, number: int = 1) -> None:
-        if not self.seen:
-            self.begun = (time.perf_counter(), cpu())
         self.seen += number
+        if self.seen >= 0 and not self.begun[0]:
+            self.begun = (time.perf_counter(), cpu())
         if self.seen >= self.frames and not self.done.is_set():
             self.ended = (time.perf_counter(), cpu())
             self.done.set()
@@ -52,7 +60,7 @@ class Meter:
     def report(self, **more: object) -> dict[str, object]:
         wall, used = (end - begin for begin, end in zip(self.begun, self.ended, strict=True))
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"frames": self.seen, "wall_s": wall, "us": used / self.seen * 1e6, "rate": self.seen / wall, "rss_mib": memory, **more}
+        return {"frames": self.seen, "wall_s": wall, "us": used / self.frames * 1e6, "rate": self.frames / wall, "rss_mib": memory, **more}
 
 
 async def bare(kind: str, where: dict[str, Any], root: Path, meter: Meter, tls: ssl.SSLContext | None) -> dict[str, object]:
@@ -79,49 +87,57 @@ async def bare(kind: str, where: dict[str, Any], root: Path, meter: Meter, tls: 
             lines.append(frame_line(clock.now(), "public-1", frame.get_payload_as_bytes()))
 
     transport, _ = await picows.ws_connect(Listener, where["ws"] + "/public/stream", ssl_context=tls, enable_auto_pong=True)
-    transport.send(picows.WSMsgType.TEXT, b'{"method":"SUBSCRIBE","params":[],"id":1}')
+    transport.send(picows.WSMsgType.TEXT, msgspec.json.encode({"method": "SUBSCRIBE", "params": where["streams"], "id": 1}))
     await meter.done.wait()
     return meter.report()
 
 
-async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter, ca: str) -> dict[str, object]:
+class Delays:
+    """How long after the first frame of a write was stamped the write returned (ns), and how old the oldest byte was that a fsync took (s)."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.writes: list[int] = []
+        self.syncs: list[float] = []
+        append, one, sync = TapeIntake.append, Recorder._one, Recorder.sync
+
+        def appended(intake: TapeIntake, lines: list[bytes], first: int, t: int) -> None:
+            append(intake, lines, first, t)
+            if meter.seen >= 0:
+                self.writes.append(intake.recorder.clock.now() - first)
+
+        def decoded(recorder: Recorder, entry: Any) -> None:
+            one(recorder, entry)
+            if entry[4] is None and len(entry[3]) > 60:
+                meter.count()
+
+        async def to_disk(recorder: Recorder) -> None:
+            oldest = min((intake.places[-1][0] for intake in recorder.intakes if intake.places), default=0)
+            await sync(recorder)
+            if oldest and meter.seen >= 0:
+                self.syncs.append((recorder.clock.now() - oldest) / 1e9)
+
+        TapeIntake.append, Recorder._one, Recorder.sync = appended, decoded, to_disk  # type: ignore[method-assign]
+
+    def report(self) -> dict[str, object]:
+        writes = sorted(self.writes)
+        at = lambda share: writes[min(len(writes) - 1, int(len(writes) * share))] / 1e6  # noqa: E731
+        return {"write_p50_ms": at(0.5), "write_p99_ms": at(0.99), "fsync_max_s": max(self.syncs, default=None)}
+
+
+async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -> dict[str, object]:
     """sequence, whole: the real cex-record, measured from inside."""
-    from tape_collectors.runtime import recorder as runtime
-    from tape_collectors.runtime.tapes import TapeIntake
-    from tape_collectors.series_recorder import record
-    from tape_collectors.settings import CexSettings
-    from tape_collectors.venues import binance
-
-    delays: list[int] = []
-    synced: list[tuple[int, int]] = []
-    append, one, sync = TapeIntake.append, runtime.Recorder._one, runtime.Recorder.sync
-
-    def appended(self: TapeIntake, lines: list[bytes], first: int, t: int) -> None:
-        append(self, lines, first, t)
-        delays.append(self.recorder.clock.now() - first)
-
-    def decoded(self: runtime.Recorder, entry: Any) -> None:
-        one(self, entry)
-        if entry[4] is None and len(entry[3]) > 60:
-            meter.count()
-
-    async def to_disk(self: runtime.Recorder) -> None:
-        oldest = min((intake.places[-1][0] for intake in self.intakes if intake.places), default=0)
-        await sync(self)
-        synced.append((oldest, self.clock.now()))
-
-    TapeIntake.append, runtime.Recorder._one, runtime.Recorder.sync = appended, decoded, to_disk  # type: ignore[method-assign]
-    # The load server gives all frames to each connection: let there be one.
-    binance.USDM = msgspec.structs.replace(binance.USDM, streams=100_000)
-    endpoints = {"binance_usdm.rest": where["rest"], "binance_usdm.public": where["ws"], "binance_usdm.market": where["ws"]}
+    # One connection for every contender; and the load server has no weight limit, so that books are proven when the measurement begins.
+    limits = {"rest": Limits(10**7, 60.0)}
+    binance.USDM = msgspec.structs.replace(binance.USDM, streams=100_000, limits=limits)
+    delays = Delays(meter)
     settings = CexSettings(
         root=str(root),
         venues=("binance_usdm",),
         symbols=tuple(where["symbols"]),
         channels=("depth@100ms", "bookTicker", "trade"),
-        endpoints=endpoints,
+        endpoints={f"binance_usdm.{name}": where["rest" if name == "rest" else "ws"] for name in ("rest", "public", "market")},
         tape_only=kind == "sequence",
-        ca_file=ca,
+        ca_file=where["ca"],
         metrics_port=-1,
         stall_s=0,
         log_level="error",
@@ -130,34 +146,32 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter, c
     await asyncio.wait([task, asyncio.create_task(meter.done.wait())], return_when=asyncio.FIRST_COMPLETED)
     if not meter.done.is_set():
         raise SystemExit(f"the recorder ended after {meter.seen} frames: {task}")
-    report = meter.report()
+    report = meter.report(**delays.report())
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    delays.sort()
-    at = lambda share: delays[min(len(delays) - 1, int(len(delays) * share))] / 1e6  # noqa: E731
-    waits = sorted((end - begin) / 1e9 for begin, end in synced if begin)
-    size = sum(path.stat().st_size for path in (root / "raw").rglob("*.zst"))
-    rows = sum(path.read_bytes().count(b"\n") for path in (root / "logs").glob("*.csv")) if (root / "logs").exists() else 0
-    more = {
-        "write_p50_ms": at(0.5),
-        "write_p99_ms": at(0.99),
-        "fsync_max_s": waits[-1] if waits else None,
-        "tape_bytes": size,
+    rows = unproven = 0
+    for path in (root / "logs").glob("*.csv"):
+        lines = path.read_text().splitlines()[1:]
+        rows += len(lines)
+        unproven += sum("NotProven" in line for line in lines[-len(where["symbols"]) :])
+    return report | {
+        "tape_bytes": sum(path.stat().st_size for path in (root / "raw").rglob("*.zst")),
         "csv_rows": rows,
+        "unproven": unproven,
     }
-    return report | more
 
 
 def main() -> None:
-    kind, ports, root, frames = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), Path(sys.argv[3]), int(sys.argv[4])
+    kind, ports, root = sys.argv[1], json.loads(Path(sys.argv[2]).read_text()), Path(sys.argv[3])
+    frames, warm = int(sys.argv[4]), int(sys.argv[5])
     root.mkdir(parents=True, exist_ok=True)
     tls = ssl.create_default_context(cafile=ports["ca"]) if ports["ca"] else None
 
     async def run() -> dict[str, object]:
-        meter = Meter(frames)
+        meter = Meter(frames, warm)
         if kind in ("count", "floor"):
             return await bare(kind, ports, root, meter, tls)
-        return await recorder(kind, ports, root, meter, ports["ca"])
+        return await recorder(kind, ports, root, meter)
 
     gc.collect()
     gc.freeze()

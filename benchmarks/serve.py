@@ -1,4 +1,7 @@
-"""The load server in a process of its own: ``python -m benchmarks.serve <folder> <frames> <symbols> <rate> <tls>``."""
+"""The load server in a process of its own: ``python -m benchmarks.serve <folder> <symbols> <rate> <tls>``.
+
+A valid market for ever (see ``simulator.load``): a quarter of the frames are depth updates of some 60 levels, the rest quotes and trades.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tape_collectors.simulator.load import LoadServer, build
+from tape_collectors.simulator.load import Cycle, Load, Wire
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext | None, str]:
@@ -39,16 +42,19 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext | None, str]:
     return context, str(cert)
 
 
-def serve(folder: Path, frames: int, symbols: int, rate: float, tls: bool) -> None:
+def serve(folder: Path, symbols: int, rate: float, tls: bool) -> None:
     """Serve until ended."""
     if (os.cpu_count() or 1) > 1:
         os.sched_setaffinity(0, {0})
 
     async def run() -> None:
         context, ca = certificate(folder) if tls else (None, "")
-        server = LoadServer(build(symbols, frames), rate=rate, tls=context)
+        cycle = Cycle(symbols, futures=True, frames=max(20_000, 60 * symbols), depth_every=3, levels=28, speed="@100ms")
+        streams = sorted({template.stream for template in cycle.templates})
+        size = len(Wire(cycle, set(streams), combined=True).buffer) / len(cycle.templates)
+        server = Load(cycle, rate=rate, tls=context)
         await server.start()
-        ports = {"rest": server.rest, "ws": server.ws, "ca": ca, "symbols": server.frames.symbols, "bytes": server.frames.bytes}
+        ports = {"rest": server.rest, "ws": server.ws, "ca": ca, "symbols": list(cycle.updates), "streams": streams, "mean": size}
         (folder / "ports.tmp").write_text(json.dumps(ports))
         (folder / "ports.tmp").rename(folder / "ports.json")
         await asyncio.sleep(3600)
@@ -57,4 +63,4 @@ def serve(folder: Path, frames: int, symbols: int, rate: float, tls: bool) -> No
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), bool(int(sys.argv[5])))
+    serve(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), bool(int(sys.argv[4])))

@@ -117,6 +117,13 @@ class Instrument:
         self.changes, self.fills = changes, fills
         return changes, fills
 
+    def requote(self, ms: int, count: int) -> Change:
+        """``count`` resting orders of each side, never the best, get another size: the bulk of a busy book's updates."""
+        sides = []
+        for prices in (sorted(self.bids, reverse=True)[1:], sorted(self.asks)[1:]):
+            sides.append([(price, self._size()) for price in self.random.sample(prices, min(count, len(prices)))])
+        return self._change(ms, *sides)
+
     def _change(self, ms: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> Change:
         before = self.best()
         self.id += 1 if self.stride == 1 else self.random.randint(1, self.stride)

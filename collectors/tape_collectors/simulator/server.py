@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket as sockets
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -68,7 +69,8 @@ class VenueServer:
     slow_bytes = 64 * 2**20
     slow_code = 1008
 
-    def __init__(self, faults: Faults, host: str = "127.0.0.1", journal: Journal | None = None) -> None:
+    def __init__(self, faults: Faults, host: str = "127.0.0.1", journal: Journal | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.faults = faults
         self.host = host
         self.journal = journal or Journal()
@@ -91,12 +93,20 @@ class VenueServer:
         self.routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.host, 0).start()
-        self.rest = f"http://{self.host}:{self._runner.addresses[0][1]}"
+        await web.TCPSite(self._runner, self.host, 0, ssl_context=self.tls).start()
+        secure = "s" if self.tls else ""
+        self.rest = f"http{secure}://{self.host}:{self._runner.addresses[0][1]}"
         self._server = await serve(
-            self._client, self.host, 0, process_request=self._admit, ping_interval=self.ping_s, max_size=2**20, compression=None
+            self._client,
+            self.host,
+            0,
+            process_request=self._admit,
+            ping_interval=self.ping_s,
+            max_size=2**20,
+            compression=None,
+            ssl=self.tls,
         )
-        self.ws = f"ws://{self.host}:{next(iter(self._server.sockets)).getsockname()[1]}"
+        self.ws = f"ws{secure}://{self.host}:{next(iter(self._server.sockets)).getsockname()[1]}"
 
     async def stop(self) -> None:
         """Close everything at once."""

@@ -10,9 +10,9 @@ from typing import Protocol
 
 from tape_archive.format.errors import SettingsError
 from tape_collectors.simulator.binance import PRICES, Binance
-from tape_collectors.simulator.endless import Cycle, Load
 from tape_collectors.simulator.faults import Fault, Faults, Planned
 from tape_collectors.simulator.journal import Journal
+from tape_collectors.simulator.load import Cycle, Load
 from tape_collectors.simulator.market import Market
 from tape_collectors.simulator.server import VenueServer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tape_collectors.simulator.endless import Cycle, Load
+from tape_collectors.simulator.load import Cycle, Load
 from tests.collectors.simulator.support import apply, get, stream, text
 
 
