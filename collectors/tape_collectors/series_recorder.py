@@ -40,6 +40,7 @@ async def record(settings: CexSettings) -> int:
 class _CexRecorder:
     def __init__(self, settings: CexSettings) -> None:
         self.settings = settings
+        self._tailing: asyncio.Future[None] | None = None
         self.root = Path(settings.root)
         self.venues = [load(name) for name in dict.fromkeys(map(canonical, settings.venues))]
         if not self.venues:
@@ -96,9 +97,7 @@ class _CexRecorder:
             return await process.run()
         finally:
             if self.series is not None:
-                if self.series.held:
-                    await asyncio.to_thread(self._finish_tail, process.earlier)
-                    self.series.release()
+                await self._tail(process.earlier)
                 with contextlib.suppress(*(() if process.supervisor.error is None else (TapeError,))):
                     self._commit(process)
                     self.series.file.close()
@@ -121,12 +120,20 @@ class _CexRecorder:
 
     def _tail_part(self, end: int) -> Any:
         async def part() -> None:
-            if self.series is not None and self.series.held:
-                await asyncio.to_thread(self._finish_tail, end)
-                self.series.release()
+            await self._tail(end)
             await asyncio.Event().wait()
 
         return part
+
+    async def _tail(self, end: int) -> None:
+        """Until the tail is written, once: a thread cannot be cancelled, so whoever comes later waits for the one that is at work."""
+        assert self.series is not None
+        if not self.series.held:
+            return
+        if self._tailing is None or (self._tailing.done() and self._tailing.exception() is not None):
+            self._tailing = asyncio.ensure_future(asyncio.to_thread(self._finish_tail, end))
+        await asyncio.shield(self._tailing)
+        self.series.release()
 
     def _finish_tail(self, end: int) -> None:
         """Write the rows that the earlier run did not come to, behind which the live ones go on."""

@@ -172,8 +172,8 @@ def _either(before: Callable[[str, Any], None], pool: Pool) -> Callable[[str, An
 
 
 def _epochs(intake: TapeIntake) -> int:
-    # Epoch names never repeat on a tape: a run begins counting from the second it began in.
-    return int(intake.recorder.clock.now() // 1_000_000_000) % 1_000_000 * 100
+    # Epoch names never repeat on a tape: a run counts on from the millisecond it began in, and connects less often than that.
+    return int(intake.recorder.clock.now() // 1_000_000) % 1_000_000_000
 
 
 def earlier_segments(root: Path) -> bool:

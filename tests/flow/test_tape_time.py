@@ -67,6 +67,24 @@ async def test_a_second_run_goes_on_behind_the_first(tmp_path: Path) -> None:
     assert [row["sample_id"] for row in rows(tmp_path / "logs" / "cex.csv")].count("1") == 6, "sample_id begins anew with each run"
 
 
+async def test_a_run_that_ends_while_it_makes_the_tail_of_the_one_before_makes_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = derive.tail
+
+    def slow(*given: object) -> object:
+        time.sleep(3.0)
+        yield from tail(*given)  # type: ignore[arg-type]
+
+    async with Simulator(["binance_spot"]) as venues:
+        assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS) == 0
+        path = tmp_path / "logs" / "cex.csv"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-8]))
+        monkeypatch.setattr(derive, "tail", slow)
+        assert await record_cex(tmp_path, venues.endpoints, 1.5, **SETTINGS) == 0
+    same(tmp_path)
+
+
 async def test_a_clock_that_steps_is_said_and_time_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = time.monotonic()
 
