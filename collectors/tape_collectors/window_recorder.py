@@ -14,9 +14,12 @@ from tape_archive.format.read import last_line, last_time
 from tape_archive.format.segment import mend
 from tape_archive.format.tape import Tape
 from tape_collectors.crosscheck import BookCheck, ChainCheck
+from tape_collectors.price_source import PriceSource
 from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.pool import Pool
 from tape_collectors.settings import PolySettings
 from tape_collectors.venues.polymarket import POLYMARKET
+from tape_collectors.venues.polymarket.prices import Sources
 from tape_collectors.venues.polymarket.symbols import check, parse
 from tape_collectors.venues.polymarket.windows import Life, Windows
 from tape_collectors.venues.protocol import Mark
@@ -73,45 +76,46 @@ class _PolyRecorder:
         )
         self.hosts, self.sockets = addresses(POLYMARKET, settings.endpoints)
         self.credentials = _credentials()
-        self.source = "polybolt" if self.credentials else "rtds"
+        self.sources = Sources(credentials=self.credentials is not None)
         self._told: list[str] = []
 
     async def run(self) -> int:
         """The process."""
         settings, root = self.settings, self.root
-        tapes = [Tape(root, "polymarket", "clob"), Tape(root, "polymarket", self.source)]
+        tapes = [Tape(root, "polymarket", "clob"), Tape(root, "polymarket", "price")]
         process = Process("poly", settings, None, [*tapes, _Folder(self.folder)])
         fetcher = process.fetchers["polymarket"] = Fetcher(self.hosts, POLYMARKET.limits, tls=process.tls, shared=process.state)
         feed = lambda group: POLYMARKET.feed(group, credentials=self.credentials)  # noqa: E731
         clob = ClobIntake(process.recorder, "polymarket", tapes[0], feed, process.head("polymarket", "clob", {}))
-        price = PriceIntake(process.recorder, "polymarket", tapes[1], feed, process.head("polymarket", self.source, {}))
+        price = PriceIntake(process.recorder, "polymarket", tapes[1], feed, process.head("polymarket", "price", {}))
         shelf = Shelf(process.recorder, self.folder, self.windows, process.head("polymarket", "window", {}))
         for intake in (clob, price):
             intake.shelf, intake.windows = shelf, self.windows
         price.clob = clob
         self._resume(process.earlier)
         process.recorder.start(asyncio.get_running_loop())
-        groups = POLYMARKET.groups(settings.coins, ["clob", self.source], self.sockets)
-        pools = [process.pool(group, intake, fetcher) for group, intake in zip(groups, (clob, price), strict=True)]
-        clob.act = pools[0].act
-        why = (
-            "credentials are set"
-            if self.credentials
-            else "no credentials for PolyBolt (POLY_API_KEY, …); RTDS is deprecated and may be silent"
-        )
-        price.mark("tape", "source", {"channel": self.source, "status": "tried", "why": why})
-        books = BookCheck(self.hosts["clob"], clob, settings.check_every_s)
-        process.supervisor.add("book check", books.run)
+        (group,) = POLYMARKET.groups(settings.coins, ["clob"], self.sockets)
+        books = process.pool(group, clob, fetcher)
+        clob.act = books.act
+        source = PriceSource(self.sources, price, lambda name: self._price_pool(process, name, price, fetcher))
+        source.begin(process.recorder.begun)
+        process.supervisor.add("book check", BookCheck(self.hosts["clob"], clob, settings.check_every_s).run)
         chain = ChainCheck(settings.rpc or (), clob)
         process.supervisor.add("chain check", chain.run)
-        process.on_second.append(lambda: self._second(process, clob, shelf, chain))
+        process.on_second.append(lambda: self._second(process, books, clob, shelf))
+        process.on_second.append(lambda: source.tick(process.recorder.clock.now()))
         try:
             return await process.run()
         finally:
             for window in list(shelf.open.values()):
                 window.tape.close()
 
-    def _second(self, process: Process, clob: ClobIntake, shelf: Shelf, chain: ChainCheck) -> None:
+    def _price_pool(self, process: Process, name: str, price: PriceIntake, fetcher: Fetcher) -> Pool:
+        (group,) = POLYMARKET.groups(self.settings.coins, [name], self.sockets)
+        process.pools[:] = [pool for pool in process.pools if not pool.stopping or pool.open]
+        return process.pool(group, price, fetcher)
+
+    def _second(self, process: Process, pool: Pool, clob: ClobIntake, shelf: Shelf) -> None:
         t = process.recorder.clock.now()
         if commands := self.windows.tick(t):
             clob.act("clob-0", [command for command in commands if not isinstance(command, Mark)])
@@ -127,7 +131,7 @@ class _PolyRecorder:
         names = clob.names()
         if names != self._told:
             self._told = names
-            for s in list(process.pools[0].open):
+            for s in list(pool.open):
                 feed = clob.feed(s)
                 if feed is not None:
                     clob.commands(s, feed.want(t, names)[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,14 @@ class PriceIntake(TapeIntake):
     shelf: Shelf
     windows: Windows
     clob: ClobIntake
+    #: told of each end of an epoch (name, time, close code), of each price, and of credentials that are refused (epoch, time, why)
+    refused: Callable[[str, int, str], None] = staticmethod(lambda s, t, why: None)
+    ended: Callable[[str, int, int], None] = staticmethod(lambda s, t, code: None)
+    priced: Callable[[ReferencePrice], None] = staticmethod(lambda record: None)
+
+    def closed(self, s: str, why: str, code: int) -> None:
+        """An epoch is over."""
+        self.ended(s, self.mark(s, "close", {"why": why, "code": code}), code)
 
     def frame(self, s: str, data: bytes) -> None:
         """One frame."""
@@ -206,10 +214,14 @@ class PriceIntake(TapeIntake):
                 self.recorder.file(window, t, line)
 
     def take(self, t: int, s: str, output: Output) -> None:
-        """A tick may be a window's strike."""
+        """A tick may be a window's strike; refused credentials are the end of a source, whether or not the venue hangs up."""
         super().take(t, s, output)
+        for command in output[1]:
+            if isinstance(command, Mark) and str(command.fields.get("why", "")) in ("auth_invalid", "auth_attempts", "auth_unavailable"):
+                self.refused(s, t, str(command.fields["why"]))
         for record in output[0]:
             if isinstance(record, ReferencePrice):
+                self.priced(record)
                 self.clob.commands("tape", self.windows.heard(t, record))
 
 

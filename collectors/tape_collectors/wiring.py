@@ -102,7 +102,7 @@ class Process:
         )
         intake.act = _either(intake.act, pool)
         self.pools.append(pool)
-        self.supervisor.add(f"pool {group.name}", pool.run)
+        self.supervisor.add(f"pool {group.name}", pool.run, lambda: pool.stopping)
         return pool
 
     async def run(self) -> int:

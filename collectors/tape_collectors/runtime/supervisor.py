@@ -31,9 +31,9 @@ class Supervisor:
         self.error: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
-        """Start a part now, and again whenever it fails."""
-        self._tasks.append(asyncio.create_task(self._keep(name, part), name=name))
+    def add(self, name: str, part: Callable[[], Awaitable[None]], over: Callable[[], bool] = lambda: False) -> None:
+        """Start a part now, and again whenever it fails or ends, unless it is ``over``."""
+        self._tasks.append(asyncio.create_task(self._keep(name, part, over), name=name))
 
     def every(self, name: str, seconds: float, job: Callable[[], Awaitable[None] | None]) -> None:
         """Do a job again and again; a failing one is logged and done again."""
@@ -95,12 +95,14 @@ class Supervisor:
         self._code = 130 if number == signal.SIGINT else 0
         self.stop.set()
 
-    async def _keep(self, name: str, part: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, name: str, part: Callable[[], Awaitable[None]], over: Callable[[], bool]) -> None:
         waits = delays()
         while True:
             begun = time.monotonic()
             try:
                 await part()
+                if over():
+                    return
                 log.warning("part ended", extra={"part": name})
             except asyncio.CancelledError:
                 raise

@@ -105,6 +105,7 @@ class PolyBolt:
             given = (auth.get("apiKey"), auth.get("secret"), auth.get("passphrase"))
             if self.credentials is None or given != self.credentials:
                 self._error(client, "auth_invalid", rid)
+                self.venue.close(client, 4001, "auth")
                 return
             client.state["authed"] = True
             self.venue.write(client, json.dumps({"op": "authed", "rid": rid}))

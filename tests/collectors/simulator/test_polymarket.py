@@ -387,6 +387,7 @@ async def test_the_strike_is_the_twap_tick_of_the_first_second(sim: Simulator) -
 
 
 async def test_polybolt(sim: Simulator) -> None:
+    auth = dict(zip(("apiKey", "secret", "passphrase"), KEYS, strict=True))
     async with stream(sim.endpoints["polymarket.polybolt"] + "/ws") as client:
         items = [
             {"channel": "price.crypto.twap", "filter": {"symbol": "btcusd", "window_seconds": 60}},
@@ -396,9 +397,11 @@ async def test_polybolt(sim: Simulator) -> None:
         await client.send(subscribe)
         assert (await receive(client))["code"] == "auth_required"
         await receive(client)
-        auth = dict(zip(("apiKey", "secret", "passphrase"), KEYS, strict=True))
-        await client.send(json.dumps({"op": "auth", "rid": "a1", "auth": auth | {"secret": "wrong"}}))
-        assert (await receive(client))["code"] == "auth_invalid"
+        async with stream(sim.endpoints["polymarket.polybolt"] + "/ws") as other:
+            await other.send(json.dumps({"op": "auth", "rid": "a1", "auth": auth | {"secret": "wrong"}}))
+            assert (await receive(other))["code"] == "auth_invalid"
+            await other.wait_closed()
+            assert other.close_code == 4001
         await client.send(json.dumps({"op": "auth", "rid": "a1", "auth": auth}))
         assert await receive(client) == {"op": "authed", "rid": "a1"}
         await client.send(subscribe)

@@ -337,6 +337,11 @@ class Sources:
         """The source in use; "" when none is left."""
         return self._left[0] if self._left else ""
 
+    @property
+    def last(self) -> bool:
+        """Whether there is no other source to go on with."""
+        return len(self._left) < 2
+
     def chosen(self) -> list[Command]:
         """The mark of the source in use."""
         if not self._left:
