@@ -16,11 +16,14 @@ from tape_archive.format.errors import SettingsError, TapeError, VenueProtocolEr
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors import derive
+from tape_collectors.anchors import Anchors
 from tape_collectors.market.sampler import Setup
 from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.recorder import Consumer
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import CexSettings
 from tape_collectors.sinks.csv import committed
+from tape_collectors.sinks.fanout import Fanout
 from tape_collectors.sinks.series import Series
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
@@ -54,6 +57,9 @@ class _CexRecorder:
         markets = tuple((venue.name, symbol) for venue in self.venues for symbol in self.symbols[venue.name])
         self.setup = Setup(markets, settings.hz, settings.band_bps, settings.top, settings.out, settings.split_hours)
         self.series = None if settings.tape_only else Series(self.root, self.setup)
+        self.anchors = (
+            Anchors(self.series.sampler, settings.rest_every_s) if self.series is not None and settings.rest_every_s > 0 else None
+        )
         self.tapes = [Tape(self.root, venue.name, group.name) for venue, _, groups in self.plans for group in groups]
 
     async def check(self) -> None:
@@ -74,7 +80,7 @@ class _CexRecorder:
     async def run(self) -> int:
         """The process."""
         self._prepare_output()
-        process = Process("cex", self.settings, self.series, self.tapes)
+        process = Process("cex", self.settings, self._consumer(), self.tapes)
         setup = msgspec.to_builtins(self.setup) if self.series is not None else {}
         tapes = iter(self.tapes)
         books = self.series is not None
@@ -88,6 +94,7 @@ class _CexRecorder:
         if self.series is not None and process.earlier:
             self.series.held = True
             process.supervisor.add("tail", self._tail_part(process.earlier))
+        self._anchor(process)
         process.recorder.start(asyncio.get_running_loop())
         for group, intake, fetcher in pairs:
             process.pool(group, intake, fetcher)
@@ -101,6 +108,20 @@ class _CexRecorder:
                 with contextlib.suppress(*(() if process.supervisor.error is None else (TapeError,))):
                     self._commit(process)
                     self.series.file.close()
+
+    def _consumer(self) -> Consumer | None:
+        if self.series is None or self.anchors is None:
+            return self.series
+        return Fanout([self.series, self.anchors])
+
+    def _anchor(self, process: Process) -> None:
+        if self.anchors is None:
+            return
+        anchors = self.anchors
+        for venue, _, _ in self.plans:
+            intakes = [intake for intake in process.recorder.intakes if intake.venue == venue.name]
+            anchors.add(venue.name, intakes, process.fetchers[venue.name], venue.limits)
+        process.on_second.append(lambda: anchors.tick(process.recorder.clock.now()))
 
     def _commit(self, process: Process) -> None:
         assert self.series is not None

@@ -61,6 +61,8 @@ class CexSettings(Common, frozen=True, kw_only=True):
     split_hours: int = 12
     band_bps: float = 10.0
     top: int = 5
+    #: ask for each book by REST so often, keep it on the tape, and compare it with the live one; 0: never
+    rest_every_s: float = 300.0
     #: keep the tape only: sequence check, no books, no CSV
     tape_only: bool = False
 

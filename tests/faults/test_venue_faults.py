@@ -111,6 +111,26 @@ async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) 
     assert marks["gap"] > 0 and gaps(run, "depth") > 0
 
 
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm"])
+async def test_books_are_compared_with_rest_and_a_difference_is_named(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue, rest_every_s=0.5) as run:
+
+        def marks(kind: str) -> list[Line]:
+            return [line for line in tape(tmp_path) if line.mark == kind]
+
+        await run.until(lambda: len(marks("anchor")) >= 6)
+        assert {str(line.fields["symbol"]) for line in marks("anchor")} == set(SYMBOLS)
+        assert all(int(line.fields["levels"]) > 100 for line in marks("anchor")) and not marks("diff")
+        one = run.simulator.markets[venue].instruments["ETHUSDT"]
+        price = sorted(one.bids)[20]
+        one.bids[price] += 7
+        await run.until(lambda: marks("diff"))
+        found = marks("diff")[0].fields
+        assert found["symbol"] == "ETHUSDT" and [row[:2] for row in found["levels"]] == [["bid", one.price_text(price)]]
+        one.bids[price] -= 7
+    run.check()
+
+
 async def test_garbage_and_cut_frames_are_on_the_tape_and_said(tmp_path: Path) -> None:
     async with Run(tmp_path, "binance_spot") as run:
         for kind in ("garbage", "truncate"):

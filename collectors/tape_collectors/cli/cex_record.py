@@ -18,6 +18,9 @@ from tape_collectors.settings import CexSettings, load
 @click.option("--split-hours", type=int, help="A new CSV file every 1, 6, 12 or 24 hours; 0: one file.  [default: 12]")
 @click.option("--band-bps", type=float, help="Width of the notional band around mid.  [default: 10]")
 @click.option("--top", type=int, help="Levels in top_bids_json and top_asks_json.  [default: 5]")
+@click.option(
+    "--rest-every", "rest_every_s", type=float, help="Compare each book with REST every so many seconds; 0: never.  [default: 300]"
+)
 @click.option("--tape-only", is_flag=True, default=None, help="Only record and check sequences: no books, no CSV.")
 @common
 def cex_record(config: str | None, **flags: object) -> int:

@@ -39,6 +39,8 @@ class TapeIntake:
         self.lines = 0
         self.bytes = 0
         self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
+        #: told of each reply, after the feeds
+        self.replies: Callable[[TapeIntake, int, Reply, bytes], None] = lambda intake, t, reply, data: None
         self._make_feed = make_feed
         self._head = head
         self._opening: dict[str, Feed] = {}
@@ -138,6 +140,7 @@ class TapeIntake:
         """A REST reply's turn to be decoded: every open feed is offered it."""
         for s, output in self.replay.reply(t, reply.request, data, reply.status):
             self.take(t, s, output)
+        self.replies(self, t, reply, data)
 
     def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
         """A mark's turn to be decoded: epochs begin and end in the order of the tape."""

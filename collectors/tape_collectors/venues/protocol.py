@@ -14,11 +14,11 @@ the live run. A frame that cannot be decoded becomes an ``Unknown`` record, neve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from tape_archive.format.records import Record
+from tape_archive.format.records import BookSnapshot, Record
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -121,6 +121,20 @@ class Feed(Protocol):
 
     def tick(self, t: int) -> Sequence[Command]:
         """Called about once a second: application pings, deadlines."""
+        ...
+
+
+@runtime_checkable
+class Anchored(Protocol):
+    """A feed whose books can be compared with the venue's REST books from time to time (see ``market.anchor``)."""
+
+    def anchor(self, symbol: str) -> Fetch | None:
+        """The request for the book of a symbol that is proven on this feed; None if it is not, or there is no such request."""
+        ...
+
+    def anchored(self, t: int, request: str, data: bytes) -> BookSnapshot | None:
+        """What the reply to such a request says, in the units of the feed's own records; ``id`` 0 if REST counts otherwise than the
+        stream. None: another request, or no book."""
         ...
 
 

@@ -279,10 +279,9 @@ class BinanceFeed:
 
     def fetched(self, t: int, request: str, data: bytes) -> Output:
         """A depth snapshot, asked by this feed or by another of the same tape."""
-        head, _, query = request.partition("?")
-        if head != f"GET {self._path}" or not self._books:
+        symbol = self._asked_for(request)
+        if not symbol or not self._books:
             return NOTHING
-        symbol = next((part[7:] for part in query.split("&") if part.startswith("symbol=")), "")
         waiting = [book for book in self._by_symbol.get(symbol, ()) if not book.live]
         if not waiting:
             return NOTHING
@@ -302,6 +301,26 @@ class BinanceFeed:
             else:
                 records += joined
         return records, commands
+
+    def _asked_for(self, request: str) -> str:
+        head, _, query = request.partition("?")
+        return next((part[7:] for part in query.split("&") if part.startswith("symbol=")), "") if head == f"GET {self._path}" else ""
+
+    def anchor(self, symbol: str) -> Fetch | None:
+        """The best 1,000 levels, to compare the book with (weight 50 on spot, 20 on the futures)."""
+        books = [book for book in self._by_symbol.get(symbol, ()) if book.live]
+        return Fetch(f"GET {self._path}?symbol={symbol}&limit=1000", weight=min(50, self._weight), retries=0) if books else None
+
+    def anchored(self, t: int, request: str, data: bytes) -> BookSnapshot | None:
+        """The reply to it, or to any request for a book."""
+        symbol = self._asked_for(request)
+        if not symbol:
+            return None
+        try:
+            snapshot = wire.snapshot(data)
+        except _BROKEN:
+            return None
+        return BookSnapshot(t, snapshot.T * 1_000_000, symbol, "depth", snapshot.lastUpdateId, snapshot.bids, snapshot.asks, "rest")
 
     def _snapshot_wanted(self, t: int, book: DepthBook) -> list[Command]:
         """One request at a time for a symbol; after each vain one a longer pause."""
