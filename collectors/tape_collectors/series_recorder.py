@@ -27,7 +27,7 @@ from tape_collectors.sinks.fanout import Fanout
 from tape_collectors.sinks.series import Series
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
-from tape_collectors.wiring import Process, addresses
+from tape_collectors.wiring import Process, addresses, trusted
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +63,19 @@ class _CexRecorder:
         self.tapes = [Tape(self.root, venue.name, group.name) for venue, _, groups in self.plans for group in groups]
 
     async def check(self) -> None:
-        """Refuse symbols that a venue does not list. A venue that does not answer is recorded all the same."""
-        for venue, hosts, _ in self.plans:
-            fetcher = Fetcher(hosts, venue.limits, timeout_s=5.0)
-            status, body = await fetcher.ask("rest", venue.info)
-            if status != 200:
-                log.warning(
-                    "cannot check the symbols", extra={"venue": venue.name, "status": status, "why": body[:100].decode("utf-8", "replace")}
-                )
-                continue
+        """Refuse symbols that a venue does not list. A venue that does not answer is recorded all the same, and holds up no other."""
+        await asyncio.gather(*(self._check(venue, hosts) for venue, hosts, _ in self.plans))
+
+    async def _check(self, venue: Any, hosts: dict[str, str]) -> None:
+        status, body = await Fetcher(hosts, venue.limits, tls=trusted(self.settings), timeout_s=5.0).ask("rest", venue.info)
+        why = f"status {status}: {body[:100].decode('utf-8', 'replace')}"
+        if status == 200:
             try:
                 venue.check(self.symbols[venue.name], body)
+                return
             except VenueProtocolError as error:
-                log.warning("cannot check the symbols", extra={"venue": venue.name, "why": str(error)})
+                why = str(error)
+        log.warning("cannot check the symbols", extra={"venue": venue.name, "why": why})
 
     async def run(self) -> int:
         """The process."""

@@ -57,6 +57,14 @@ def addresses(venue: Any, endpoints: Mapping[str, str]) -> tuple[dict[str, str],
     }
 
 
+def trusted(settings: Common) -> ssl.SSLContext:
+    """Whose certificates are believed: the system's authorities, or the settings' own. Raises SettingsError."""
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:
+        raise SettingsError(f"cannot read the certificates in {settings.ca_file}: {error.strerror or error}") from None
+
+
 class Process:
     """What every recorder has: one clock, one recorder, one supervisor, its state files, health, and a clean end."""
 
@@ -74,7 +82,7 @@ class Process:
         self.recorder.on_error = self.supervisor.fail
         self.pools: list[Pool] = []
         self.fetchers: dict[str, Fetcher] = {}
-        self.tls = ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else ssl.create_default_context()
+        self.tls = trusted(settings)
         self.health = Health(self.recorder, self.pools, self.fetchers, self.root, self.run_id)
         self.dial = Dial()
         self.on_second: list[Callable[[], None]] = []

@@ -100,6 +100,15 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
     assert code == 2 and "choose another --out" in said
 
 
+def test_certificates_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no certificate")
+    for name in ("absent", "text"):
+        code, said = run(
+            CEX, "--root", str(tmp_path), *nowhere("binance_spot.rest", "binance_usdm.rest"), TAPE_CA_FILE=str(tmp_path / name)
+        )
+        assert code == 2 and str(tmp_path / name) in said
+
+
 @pytest.fixture(scope="module")
 def venues(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with simulator(tmp_path_factory.mktemp("simulator"), "--venues", "binance_spot") as endpoints:
