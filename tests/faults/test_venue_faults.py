@@ -106,6 +106,8 @@ async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) 
         for kind in ("drop", "duplicate", "reorder"):
             with run.simulator.faults.on(kind, venue=venue, p=0.1) as fault:
                 await run.until(lambda fault=fault: fault.count > 25)
+        with run.simulator.faults.on("drop", venue=venue, stream="*depth*", p=0.3) as fault:
+            await run.until(lambda: fault.count > 5)
         await run.proven_again()
     _, marks = run.check()
     assert marks["gap"] > 0 and gaps(run, "depth") > 0
