@@ -6,8 +6,8 @@ Rules (each has its test in tests/collectors/market/test_sampler.py):
    later: two frames that were read in one wake-up have different ``t`` (tape time is strictly increasing), so no tie is left to chance.
    The row is made when the first line with ``t > T`` comes, from whichever tape of the run.
 2. The best bid and offer are the last quote's, where quotes are recorded: the venue sends each change of them at once, and books in
-   batches. If the book is newer (by the venue's update ids) and disagreed with the same quote at the tick before too, quotes have
-   stopped, and the book's own are taken.
+   batches. If the book is newer (by the venue's update ids, or by its times where quotes have no ids of the book) and disagreed with
+   the same quote at the tick before too, quotes have stopped, and the book's own are taken.
 3. A market with no proven book at ``T`` has a row with empty cells and a reason in ``err``.
 4. A tick that falls in a silence longer than ``SILENCE`` (the process was stopped: it writes a clock mark every second) is not proven.
 5. Sums are made by ``math.fsum``, which does not depend on order; exact decimals stay the venue's text or are made by ``Decimal``.
@@ -139,13 +139,14 @@ class Market:
         quotes = [side.quote for side in self.sides.values() if side.quote is not None]
         return max(quotes, key=lambda quote: (quote.id, quote.t)) if quotes else None
 
-    def believed(self, quote: Quote, book_id: int, best: tuple[str, str, str, str]) -> bool:
+    def believed(self, quote: Quote, side: _Side, best: tuple[str, str, str, str]) -> bool:
         """Rule 2, asked once a tick."""
-        if quote.id >= book_id or best == (quote.bid, quote.bid_size, quote.ask, quote.ask_size):
+        newer = quote.id >= side.id if quote.id else quote.ts >= side.ts
+        if newer or best == (quote.bid, quote.bid_size, quote.ask, quote.ask_size):
             self._doubted = 0
             return True
-        before, self._doubted = self._doubted, quote.id
-        return before != quote.id
+        before, self._doubted = self._doubted, quote.id or quote.t
+        return before != self._doubted
 
     def state(self, s: str) -> dict[str, object]:
         """What a checkpoint of epoch ``s`` must hold of this market: levels, their times and id, and the quote."""
@@ -226,7 +227,7 @@ class Sampler:
             return sample
         sample.sequence, sample.ts, sample.age_ns = side.id, side.ts, tick - side.t
         quote = market.quote()
-        if quote is not None and market.believed(quote, side.id, best):
+        if quote is not None and market.believed(quote, side, best):
             best = (quote.bid, quote.bid_size, quote.ask, quote.ask_size)
             sample.sequence, sample.ts, sample.age_ns = quote.id, quote.ts, tick - quote.t
         self._fill(sample, side.book, best)
