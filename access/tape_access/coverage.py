@@ -140,7 +140,7 @@ class _Scan:
             outside = self._ended or t < self._from
             shown = self._then.pop(id(stream), (0, 0, 0) if outside else (stream.frames, stream.first_t, stream.last_t))
             epoch = Epoch(
-                *(self._epoch_name(s), opened or first_t, t, first_t, stream.last_t if first_t else 0),
+                *(self._epoch_name(s), opened or first_t, t, stream.acked_t, first_t, stream.last_t if first_t else 0),
                 *(stream.first_id, stream.last_id, stream.dense, why, bool(self.slug)),
                 *(shown if shown[0] else (0, 0, 0)),
             )

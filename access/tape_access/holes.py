@@ -18,7 +18,8 @@ class Missing(msgspec.Struct):
 
 
 class Epoch(msgspec.Struct):
-    """One connection's share of one stream. ``first_t`` is 0 if no frame ever came; ``first_id`` is 0 where the venue does not count.
+    """One connection's share of one stream. ``first_t`` is 0 if no frame ever came, ``acked_t`` if no subscription was confirmed;
+    ``first_id`` is 0 where the venue does not count.
 
     ``union``: the tape holds each frame once, from whichever socket was first, so that an open socket carries even while it adds nothing.
     ``frames``, ``first_ns`` and ``last_ns`` are those within the span that was asked for.
@@ -27,6 +28,7 @@ class Epoch(msgspec.Struct):
     s: str
     opened: int
     closed: int
+    acked_t: int
     first_t: int
     last_t: int
     first_id: int
@@ -40,8 +42,10 @@ class Epoch(msgspec.Struct):
 
     @property
     def carries(self) -> int:
-        """From when on this connection carried the stream."""
-        return self.opened if self.union else self.first_t
+        """From when on this connection carried the stream. An ack alone proves nothing; with a frame behind it, it says since when."""
+        if self.union:
+            return self.opened
+        return min(self.acked_t or self.first_t, self.first_t)
 
 
 class Row:

@@ -13,12 +13,14 @@ SECOND = 1_000_000_000
 def epoch(s: str, opened: int, closed: int, ids: list[int], *, dense: bool = True, union: bool = False, why: str = "cut") -> Epoch:
     """An epoch that received these ids, each at the second of its number."""
     first, last = (ids[0], ids[-1]) if ids else (0, 0)
-    return Epoch(s, opened, closed, first * SECOND, last * SECOND, first, last, dense, why, union, len(ids), first * SECOND, last * SECOND)
+    return Epoch(
+        s, opened, closed, 0, first * SECOND, last * SECOND, first, last, dense, why, union, len(ids), first * SECOND, last * SECOND
+    )
 
 
-def timed(s: str, opened: int, closed: int, first_t: int, last_t: int, *, union: bool = False, frames: int = 5) -> Epoch:
+def timed(s: str, opened: int, closed: int, first_t: int, last_t: int, *, union: bool = False, frames: int = 5, acked_t: int = 0) -> Epoch:
     """An epoch of a stream without numbers."""
-    return Epoch(s, opened, closed, first_t, last_t, 0, 0, True, "cut", union, frames, first_t, last_t)
+    return Epoch(s, opened, closed, acked_t, first_t, last_t, 0, 0, True, "cut", union, frames, first_t, last_t)
 
 
 def gaps(row: Row, span: tuple[int, int] = (0, 0), *, edges: bool = False) -> list[Missing]:
@@ -70,13 +72,13 @@ def test_a_reconnect_that_lost_no_number_lost_nothing() -> None:
     row = Row()
     row.epochs = [epoch("a", 0, 5 * SECOND, [1, 2, 3]), epoch("idle", 6 * SECOND, 7 * SECOND, [])]
     assert [gap.why for gap in gaps(row)] == ["no frame ever came"]
-    row.epochs.append(Epoch("b", 8 * SECOND, 30 * SECOND, 9 * SECOND, 29 * SECOND, 4, 5, True, "", False, 2, 0, 0))
+    row.epochs.append(Epoch("b", 8 * SECOND, 30 * SECOND, 0, 9 * SECOND, 29 * SECOND, 4, 5, True, "", False, 2, 0, 0))
     assert gaps(row) == []
 
 
 def test_numbers_that_begin_anew_are_no_hole_but_the_time_between_is_unknown() -> None:
     row = Row()
-    low = Epoch("b", 200 * SECOND, 300 * SECOND, 210 * SECOND, 290 * SECOND, 5, 50, True, "", False, 1, 0, 0)
+    low = Epoch("b", 200 * SECOND, 300 * SECOND, 0, 210 * SECOND, 290 * SECOND, 5, 50, True, "", False, 1, 0, 0)
     row.epochs = [epoch("a", 0, 110 * SECOND, [100, 101, 102]), low]
     assert [(gap.from_ns, gap.to_ns, gap.from_id, gap.to_id) for gap in gaps(row)] == [(102 * SECOND, 210 * SECOND, 0, 0)]
 
@@ -92,6 +94,14 @@ def test_a_second_socket_that_carried_makes_it_whole() -> None:
     row.epochs = [timed("a", 0, 10, 1, 9), timed("b", 0, 40, 2, 39), timed("a2", 12, 30, 15, 29)]
     row.found = [("b", Missing(4, 7, 0, 0, "seconds"))]
     assert gaps(row) == []
+
+
+def test_a_confirmed_subscription_that_spoke_later_carried_from_the_ack_on() -> None:
+    row = Row()
+    row.epochs = [timed("a", 0, 10, 1, 9), timed("b", 7, 30, 15, 29, acked_t=8)]
+    assert gaps(row) == []
+    row.epochs[1].acked_t = 11
+    assert [(gap.from_ns, gap.to_ns) for gap in gaps(row)] == [(9, 15)]
 
 
 def test_on_a_union_tape_an_open_socket_carries_though_it_was_never_first() -> None:

@@ -2,102 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import filecmp
-import os
-import signal
-from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tape_access import book, coverage
+from tape_access import coverage
 from tape_archive.format.lines import Line
-from tape_collectors import derive
-from tape_collectors.series_recorder import record
-from tape_collectors.settings import CexSettings
 from tape_collectors.simulator.faults import Fault
-from tape_collectors.simulator.world import Simulator
 from tape_collectors.venues import binance
 from tests.support.recording import rows, tape
-
-SYMBOLS = ("BTCUSDT", "ETHUSDT")
-
-
-class Run:
-    """cex-record against the simulator, in this process."""
-
-    def __init__(self, root: Path, venue: str, **settings: object) -> None:
-        self.root = root
-        self.venue = venue
-        self.simulator = Simulator([venue], symbols=SYMBOLS, seed=5)
-        self.settings = {"first_frame_s": 1.5, "silence_s": 1.5, **settings}
-        self.code = -1
-
-    async def __aenter__(self) -> Run:
-        await self.simulator.__aenter__()
-        settings = CexSettings(
-            root=str(self.root),
-            venues=(self.venue,),
-            symbols=SYMBOLS,
-            hz=5,
-            split_hours=0,
-            metrics_port=-1,
-            endpoints=self.simulator.endpoints,
-            **self.settings,  # type: ignore[arg-type]
-        )
-        self.task = asyncio.create_task(record(settings))
-        await self.until(lambda: len(rows(self.root / "logs" / "cex.csv")) > 0 and not rows(self.root / "logs" / "cex.csv")[-1]["err"])
-        return self
-
-    async def until(self, true: object, seconds: float = 20.0) -> None:
-        """Wait for something to be so (not for time to pass)."""
-        for _ in range(int(seconds / 0.05)):
-            assert not self.task.done(), self.task
-            try:
-                if true():  # type: ignore[operator]
-                    return
-            except (FileNotFoundError, IndexError):
-                pass
-            await asyncio.sleep(0.05)
-        raise AssertionError("it did not come to be so in time")
-
-    async def proven_again(self) -> None:
-        """New rows without an error for both markets."""
-        before = len(rows(self.root / "logs" / "cex.csv"))
-
-        def good() -> bool:
-            new = rows(self.root / "logs" / "cex.csv")[before:]
-            return len(new) >= 6 and not any(row["err"] for row in new[-2:])
-
-        await self.until(good)
-
-    async def __aexit__(self, *error: object) -> None:
-        self.simulator.paused = True
-        await asyncio.sleep(0.6)
-        os.kill(os.getpid(), signal.SIGTERM)
-        self.code = await asyncio.wait_for(self.task, 10)
-        await self.simulator.__aexit__(None, None, None)
-
-    def check(self) -> tuple[list[Line], Counter[str]]:
-        """What always holds."""
-        assert self.code == 0
-        for symbol in SYMBOLS:
-            view = book.at(self.root, self.venue, symbol, depth=30)
-            one = self.simulator.markets[self.venue].instruments[symbol]
-            assert view.proven
-            assert [(float(p), float(s)) for p, s in view.bids] == [
-                (float(one.price_text(p)), float(one.size_text(one.bids[p]))) for p in sorted(one.bids, reverse=True)[:30]
-            ]
-        derive.write(self.root, self.root / "again")
-        assert filecmp.cmp(self.root / "logs" / "cex.csv", self.root / "again" / "logs" / "cex.csv", shallow=False)
-        lines = tape(self.root)
-        return lines, Counter(str(line.mark) for line in lines if line.mark)
-
-
-def gaps(run: Run, channel: str) -> int:
-    return sum(len(row.gaps) for row in coverage.of_root(run.root) if row.channel.startswith(channel))
+from tests.support.running import SYMBOLS, Run, gaps
 
 
 @pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm"])

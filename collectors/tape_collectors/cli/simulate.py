@@ -16,11 +16,11 @@ from tape_collectors.cli.options import listed
 from tape_collectors.simulator.day import PolymarketDay
 from tape_collectors.simulator.faults import KINDS, parse
 from tape_collectors.simulator.playback import WAITS, Playback
-from tape_collectors.simulator.world import VENUES, Simulator
+from tape_collectors.simulator.world import USUAL, VENUES, Simulator
 
 
 @click.command("simulate", epilog="Faults: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()))
-@click.option("--venues", callback=listed, default=",".join(VENUES), show_default=True, metavar="A,B")
+@click.option("--venues", callback=listed, default=",".join(USUAL), show_default=True, help=f"Of {', '.join(VENUES)}.", metavar="A,B")
 @click.option("--symbols", callback=listed, default="BTCUSDT,ETHUSDT,SOLUSDT,XRPUSDT", show_default=True, metavar="A,B")
 @click.option("--seed", default=1, show_default=True, help="The same seed makes the same market.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Loopback unless you know why not.")

@@ -6,7 +6,7 @@ the tape. Both ways drive the same feeds with the same arguments in the same ord
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tape_archive.format.lines import Line
 from tape_archive.format.records import Record
@@ -32,6 +32,11 @@ class Replay:
         """Epoch ``s`` begins."""
         feed = self.feeds[s] = self._make_feed(group_of(s))
         return feed.opened(t)
+
+    def wanted(self, t: int, s: str, names: Sequence[str]) -> None:
+        """What epoch ``s`` subscribed when it began, as its open mark says."""
+        if (feed := self.feeds.get(s)) is not None:
+            feed.want(t, names)
 
     def frame(self, t: int, s: str, data: bytes) -> Output:
         """One frame of epoch ``s``; an epoch whose opening was not seen (a reader that starts in mid-tape) is opened here."""
@@ -65,6 +70,8 @@ class Replay:
             yield from self._data(line, line.data)
         elif line.mark == "open":
             self.opened(line.t, line.s)
+            if names := line.fields.get("names"):
+                self.wanted(line.t, line.s, [str(name) for name in names])
         elif line.mark == "close":
             self.closed(line.s)
         elif line.mark == "book":

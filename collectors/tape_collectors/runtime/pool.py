@@ -317,8 +317,11 @@ def ready(old: Feed | None, new: Feed | None) -> bool:
 
 
 def joined(old: Feed | None, new: Feed) -> bool:
-    """Whether no event lies between the two, as far as the venue counts them."""
+    """Whether no event lies between the two: by the venue's counts, and where it has none, by its acks."""
     if old is None:
         return True
+    streams = new.streams.values()
+    if any(stream.acked_t for stream in streams) and not all(stream.acked_t or stream.first_t for stream in streams):
+        return False
     pairs = ((old.streams.get(name), stream) for name, stream in new.streams.items())
     return all(one is None or not one.last_id or not other.first_id or other.first_id <= one.last_id + 1 for one, other in pairs)

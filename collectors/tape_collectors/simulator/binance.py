@@ -20,9 +20,8 @@ from tape_collectors.simulator.binance_rest import BinanceRest
 from tape_collectors.simulator.faults import Faults
 from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.market import Change, Fill, Instrument, Market
-from tape_collectors.simulator.server import Client, VenueServer
+from tape_collectors.simulator.server import Client, Exchange
 
-PRICES = {"BTCUSDT": 84000.0, "ETHUSDT": 2680.0, "SOLUSDT": 190.0, "XRPUSDT": 15.2}
 STREAMS_MOST = 1024
 _MARKET_ROOT = ("aggTrade", "markPrice", "kline", "miniTicker", "ticker", "forceOrder")
 _FUTURES_ONLY = ("markPrice", "forceOrder")
@@ -35,7 +34,7 @@ def dumps(value: object) -> str:
     return _encode(value).decode()
 
 
-class Binance(VenueServer):
+class Binance(Exchange):
     """``futures``: USD-M. ``step`` is driven by the world's clock."""
 
     def __init__(
@@ -62,6 +61,9 @@ class Binance(VenueServer):
 
     def routes(self, app: web.Application) -> None:
         self.api.routes(app)
+
+    def endpoints(self) -> dict[str, str]:
+        return {"rest": self.rest, **{name: self.ws for name in (("public", "market") if self.futures else ("spot",))}}
 
     # -- websocket -------------------------------------------------------------------------------------------------------
 
@@ -280,3 +282,13 @@ def _is_id(value: object) -> bool:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63):
         return True
     return isinstance(value, str) and len(value) <= 36 and (not value or value.isalnum())
+
+
+def spot(faults: Faults, market: Market, *, host: str, journal: Journal) -> Binance:
+    """Binance spot."""
+    return Binance(faults, market, futures=False, host=host, journal=journal)
+
+
+def usdm(faults: Faults, market: Market, *, host: str, journal: Journal) -> Binance:
+    """Binance USD-M futures."""
+    return Binance(faults, market, futures=True, host=host, journal=journal)

@@ -29,6 +29,9 @@ KINDS = {
     "disconnect": "sockets are cut (TCP reset)",
     "close": "the venue closes properly (24 h, slow consumer: code=1013)",
     "shutdown": "serverShutdown is announced",
+    "restart": "the venue begins its sequences anew (maintenance)",
+    "resend": "whole books are sent again",
+    "blocked": "subscriptions are refused",
     "refuse": "new sockets are refused with HTTP 503",
     "unreachable": "new sockets and REST requests are reset before any answer",
     "rest_429": "REST answers 429 with Retry-After",
@@ -40,7 +43,7 @@ KINDS = {
     "stale_snapshot": "the REST book is older than the stream",
     "no_tokens": "Gamma knows the market but not its token ids",
 }
-_ONCE = ("disconnect", "close", "shutdown")
+_ONCE = ("disconnect", "close", "shutdown", "restart", "resend")
 _KEYS = {"p": float, "code": int, "delay_s": float, "venue": str, "stream": str}
 Frame = str | bytes
 

@@ -199,6 +199,9 @@ class Load(VenueServer):
 
     # -- REST and commands -----------------------------------------------------------------------------------------------
 
+    def endpoints(self) -> dict[str, str]:
+        return {"rest": self.rest, **{name: self.ws for name in (("public", "market") if self.cycle.futures else ("spot",))}}
+
     def routes(self, app: web.Application) -> None:
         root = "/fapi/v1" if self.cycle.futures else "/api/v3"
         app.router.add_get(f"{root}/depth", self._depth)

@@ -61,6 +61,10 @@ class Polymarket(PolymarketRest):
 
     # -- sockets ---------------------------------------------------------------------------------------------------------
 
+    def endpoints(self) -> dict[str, str]:
+        rest = {key: self.rest for key in ("gamma", "clob", "data")}
+        return {**rest, "rpc": f"{self.rest}/rpc", **{key: self.ws for key in ("ws", "rtds", "polybolt")}}
+
     async def message(self, client: Client, text: str) -> None:
         path = client.path.rstrip("/")
         if path.endswith("/ws/market"):

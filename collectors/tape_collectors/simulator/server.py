@@ -20,6 +20,7 @@ from websockets.http11 import Request, Response
 
 from tape_collectors.simulator.faults import Faults, Frame
 from tape_collectors.simulator.journal import Journal
+from tape_collectors.simulator.market import Change, Fill, Market
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -80,6 +81,10 @@ class VenueServer:
         self._closing: set[asyncio.Future[None]] = set()
         self._runner: web.AppRunner | None = None
         self._server: Server | None = None
+
+    def endpoints(self) -> dict[str, str]:
+        """Where it listens, by the names that the venue's settings have."""
+        return {"rest": self.rest, "public": self.ws}
 
     def routes(self, app: web.Application) -> None:
         """Add the REST paths."""
@@ -217,6 +222,14 @@ class VenueServer:
     def left(self, client: Client) -> None:
         """A socket is gone."""
 
+    def restart(self) -> int:
+        """Begin every sequence anew, where the venue may; gives how many."""
+        return 0
+
+    def resend(self) -> int:
+        """Send every book whole again, where the venue may; gives how many."""
+        return 0
+
     def announce_shutdown(self) -> None:
         """Tell every client that the venue goes down, where the venue has a way to say so."""
 
@@ -240,3 +253,13 @@ class VenueServer:
         if fault := self.faults.first("rest_slow", self.name, path):
             await asyncio.sleep(fault.delay_s)
         return await handler(request)
+
+
+class Exchange(VenueServer):
+    """A venue that serves one market, stepped by the world's clock."""
+
+    market: Market
+
+    def step(self, ms: int, moves: dict[str, tuple[list[Change], list[Fill]]]) -> None:
+        """Send what the market did at venue time ``ms``."""
+        raise NotImplementedError

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Protocol
 
 from tape_archive.format.errors import SettingsError
-from tape_collectors.simulator.binance import PRICES, Binance
 from tape_collectors.simulator.faults import Fault, Faults, Planned
 from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.load import Cycle, Load
 from tape_collectors.simulator.market import Market
-from tape_collectors.simulator.server import VenueServer
+from tape_collectors.simulator.server import Exchange, VenueServer
 
-VENUES = ("binance_spot", "binance_usdm", "polymarket")
+#: exchanges: where each is written; all of them serve the same kind of market
+EXCHANGES = {
+    "binance_spot": "tape_collectors.simulator.binance:spot",
+    "binance_usdm": "tape_collectors.simulator.binance:usdm",
+    "bybit_spot": "tape_collectors.simulator.bybit:spot",
+    "bybit_linear": "tape_collectors.simulator.bybit:linear",
+}
+VENUES = (*EXCHANGES, "polymarket")
+#: what is served when nobody says
+USUAL = ("binance_spot", "binance_usdm", "polymarket")
+PRICES = {"BTCUSDT": 84000.0, "ETHUSDT": 2680.0, "SOLUSDT": 190.0, "XRPUSDT": 15.2}
 STEP_S = 0.02
 
 
@@ -46,7 +56,7 @@ class Simulator:
 
     def __init__(
         self,
-        venues: Sequence[str] = VENUES,
+        venues: Sequence[str] = USUAL,
         *,
         seed: int = 1,
         planned: Sequence[Planned] = (),
@@ -93,17 +103,18 @@ class Simulator:
                 )
             else:
                 played = {symbol: 100.0 for player in play if player.venue == venue for symbol in player.symbols}
-                self.servers[venue] = self._binance(venue, played or prices, seed=seed, keep=keep, host=host)
+                self.servers[venue] = self._exchange(venue, played or prices, seed=seed, keep=keep, host=host)
 
-    def _binance(self, venue: str, prices: dict[str, float], *, seed: int, keep: bool, host: str) -> Binance:
+    def _exchange(self, venue: str, prices: dict[str, float], *, seed: int, keep: bool, host: str) -> Exchange:
         """Ids begin with the time, so that they go on after the venue was started again, as a real venue's do.
 
-        Update ids of the futures are shared by all symbols, so those of one symbol have holes (only ``pu`` chains them).
+        Update ids of Binance's futures are shared by all symbols, so those of one symbol have holes (only ``pu`` chains them).
         """
-        futures = venue == "binance_usdm"
-        first, stride = int(time.time()) * 100, 9 if futures else 1
-        self.markets[venue] = Market(prices, seed=seed, first_id=first, keep=keep, stride=stride)
-        return Binance(self.faults, self.markets[venue], futures=futures, host=host, journal=self.journal)
+        stride = 9 if venue == "binance_usdm" else 1
+        self.markets[venue] = Market(prices, seed=seed, first_id=int(time.time()) * 100, keep=keep, stride=stride)
+        module, attribute = EXCHANGES[venue].split(":")
+        make: Callable[..., Exchange] = getattr(import_module(module), attribute)
+        return make(self.faults, self.markets[venue], host=host, journal=self.journal)
 
     async def __aenter__(self) -> Simulator:
         for server in self.servers.values():
@@ -129,7 +140,7 @@ class Simulator:
         """``{"binance_spot.rest": "http://…", …}`` as the recorders' ``--endpoint`` takes them."""
         out: dict[str, str] = {}
         for name, server in self.servers.items():
-            out |= {f"{name}.{key}": url for key, url in _addresses(name, server).items()}
+            out |= {f"{name}.{key}": url for key, url in server.endpoints().items()}
         return out
 
     async def _run(self) -> None:
@@ -140,7 +151,7 @@ class Simulator:
             for name, server in self.servers.items():
                 if isinstance(server, Load) or any(player.venue == name and player.takes_over for player in self.players):
                     continue
-                if isinstance(server, Binance):
+                if isinstance(server, Exchange):
                     market = self.markets[name]
                     server.step(ms, {symbol: ([], []) for symbol in market.instruments} if self.paused else market.step(ms))
                 else:
@@ -160,23 +171,13 @@ class Simulator:
                     self.once(planned.fault)
 
     def once(self, fault: Fault) -> None:
-        """A fault that happens at one moment: disconnect, close, shutdown."""
+        """A fault that happens at one moment: disconnect, close, shutdown, restart, resend."""
         for name, server in self.servers.items():
             if fault.hits(name, ""):
                 if fault.kind == "shutdown":
                     server.announce_shutdown()
                     fault.count += len(server.clients)
+                elif fault.kind in ("restart", "resend"):
+                    fault.count += server.restart() if fault.kind == "restart" else server.resend()
                 else:
                     fault.count += server.cut(fault.kind, fault.code)
-
-
-def _addresses(name: str, server: VenueServer) -> dict[str, str]:
-    if name == "binance_spot":
-        return {"rest": server.rest, "spot": server.ws}
-    if name == "binance_usdm":
-        return {"rest": server.rest, "public": server.ws, "market": server.ws}
-    return {
-        **{key: server.rest for key in ("gamma", "clob", "data")},
-        "rpc": f"{server.rest}/rpc",
-        **{key: server.ws for key in ("ws", "rtds", "polybolt")},
-    }

@@ -11,9 +11,17 @@ from tape_archive.format.errors import SettingsError
 VENUES = {
     "binance_spot": "tape_collectors.venues.binance:SPOT",
     "binance_usdm": "tape_collectors.venues.binance:USDM",
+    "bybit_spot": "tape_collectors.venues.bybit:SPOT",
+    "bybit_linear": "tape_collectors.venues.bybit:LINEAR",
     "polymarket": "tape_collectors.venues.polymarket:POLYMARKET",
 }
-ALIASES = {"binance": "binance_spot", "binance_perp": "binance_usdm", "binance_futures": "binance_usdm"}
+ALIASES = {
+    "binance": "binance_spot",
+    "binance_perp": "binance_usdm",
+    "binance_futures": "binance_usdm",
+    "bybit": "bybit_spot",
+    "bybit_perp": "bybit_linear",
+}
 
 
 def canonical(name: str) -> str:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 import msgspec
 
 from tape_archive.format.records import (
-    BookLost,
     BookSnapshot,
     Candle,
     Funding,
@@ -34,7 +33,8 @@ from tape_archive.format.records import (
 )
 from tape_collectors.venues.binance import wire
 from tape_collectors.venues.binance.wire import MS
-from tape_collectors.venues.protocol import NOTHING, Command, Mark, Output, Stream
+from tape_collectors.venues.protocol import NOTHING, Output, Stream
+from tape_collectors.venues.session import told
 
 Handler = Callable[[int, "Counted", bytes], Output]
 _COINM = 2
@@ -67,18 +67,6 @@ class Counted(Stream):
 def base_of(channel: str) -> str:
     """``kline_1m`` -> ``kline``, ``depth5@100ms`` -> ``depth5``, ``markPrice@arr@1s`` -> ``markPrice``."""
     return channel.partition("@")[0].partition("_")[0]
-
-
-def told(records: list[Record]) -> list[Command]:
-    """Gaps, resets and losses as marks."""
-    out: list[Command] = []
-    for record in records:
-        kind = _MARKS.get(type(record))
-        if kind:
-            fields = msgspec.structs.asdict(record)
-            del fields["t"]
-            out.append(Mark(kind, fields))
-    return out
 
 
 def trade(t: int, stream: Counted, payload: bytes) -> Output:
@@ -227,7 +215,6 @@ def _foreign(t: int, symbol: str) -> Output:
     return [Notice(t, "foreign", f"{symbol[:40]} is COIN-M")], ()
 
 
-_MARKS: dict[type, str] = {Gap: "gap", Reset: "reset", BookLost: "lost"}
 DECODED: dict[str, Handler] = {
     "trade": trade,
     "aggTrade": agg_trade,

@@ -18,6 +18,7 @@ from tape_collectors.venues.binance.depth import SECOND, DepthBook, Rule
 from tape_collectors.venues.binance.events import Counted, Handler
 from tape_collectors.venues.binance.symbols import stream_name, stream_of
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Reconnect, Send, Stream
+from tape_collectors.venues.session import BROKEN, told
 
 _PER_REQUEST = 100
 #: a connection carries 1024 streams; more names than this are garbage
@@ -35,7 +36,6 @@ _RAW = {
     "markPriceUpdate": "markPrice",
     "kline": "kline",
 }
-_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 class BinanceFeed:
@@ -133,7 +133,7 @@ class BinanceFeed:
                         # Perhaps a wrapper with more keys: look at it as a whole.
                         return self._other(t, data)
             return self._other(t, data)
-        except _BROKEN as error:
+        except BROKEN as error:
             return [Unknown(t, f"binance: {str(error)[:120]}")], ()
 
     def _streamed(self, t: int, name: bytes, payload: bytes) -> Output:
@@ -244,7 +244,7 @@ class BinanceFeed:
         if any(isinstance(record, Reset) for record in records):
             stream.first_id = event.U
             self._began_anew(stream.symbol)
-        return records, [*events.told(records), *self._snapshot_wanted(t, book)]
+        return records, [*told(records), *self._snapshot_wanted(t, book)]
 
     def _depth_header(self, t: int, stream: Counted, payload: bytes) -> Output:
         book = self._depths.get(stream.name) or self._book(stream)
@@ -262,7 +262,7 @@ class BinanceFeed:
         records = book.event(t, event, payload)
         book.kept.clear()
         stream.last_id = book.last
-        return (records, events.told(records)) if records else NOTHING
+        return (records, told(records)) if records else NOTHING
 
     def _book(self, stream: Counted) -> DepthBook:
         book = self._depths[stream.name] = DepthBook(self._rule, stream.symbol, stream.channel)
@@ -289,7 +289,7 @@ class BinanceFeed:
             book.asked_t = 0
         try:
             snapshot = wire.snapshot(data)
-        except _BROKEN as error:
+        except BROKEN as error:
             return [Unknown(t, f"binance: snapshot of {symbol[:40]}: {str(error)[:100]}")], self._snapshot_wanted(t, waiting[0])
         records: list[Record] = []
         commands: list[Command] = []
@@ -318,7 +318,7 @@ class BinanceFeed:
             return None
         try:
             snapshot = wire.snapshot(data)
-        except _BROKEN:
+        except BROKEN:
             return None
         return BookSnapshot(t, snapshot.T * 1_000_000, symbol, "depth", snapshot.lastUpdateId, snapshot.bids, snapshot.asks, "rest")
 

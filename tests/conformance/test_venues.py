@@ -1,0 +1,112 @@
+"""What every venue and market must show, by the real recorder against the simulator of that venue."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tape_access import coverage
+from tape_archive.format.layout import segments
+from tape_archive.format.lines import Line, parse
+from tape_archive.format.read import read_lines
+from tape_archive.format.records import Record, Trade, Unknown
+from tape_collectors.market.replay import Replay
+from tape_collectors.simulator.faults import Fault
+from tape_collectors.simulator.world import EXCHANGES
+from tape_collectors.venues import load
+from tests.support.recording import tape
+from tests.support.running import SYMBOLS, Run, gaps
+
+VENUES = list(EXCHANGES)
+#: venues that count their book updates anew after maintenance
+RESTARTS = [venue for venue in VENUES if not venue.startswith("binance")]
+
+
+def records(root: Path, venue: str) -> Iterator[Record]:
+    """What a reader makes of the tapes."""
+    replays: dict[str, Replay] = {}
+    for segment in segments(root, venue):
+        replay = replays.setdefault(segment.stream, Replay(load(venue).feed))
+        for line in map(parse, read_lines(segment.file)):
+            yield from (record for _, record in replay.line(line))
+
+
+def marks(root: Path, kind: str) -> list[Line]:
+    return [line for line in tape(root) if line.mark == kind]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_everything_is_decoded_and_trades_are_the_venues(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue) as run:
+        await asyncio.sleep(2.0)
+    run.check()
+    found = list(records(tmp_path, venue))
+    assert not [record for record in found if isinstance(record, Unknown)]
+    for symbol in SYMBOLS:
+        native = load(venue).native(symbol)
+        trades = [record for record in found if isinstance(record, Trade) and record.symbol == native]
+        assert len(trades) > 20 and len({trade.id for trade in trades}) == len(trades)
+        assert {(float(trade.price), float(trade.size), trade.side) for trade in trades} <= run.fills[symbol]
+    assert all(row.complete for row in coverage.of_root(tmp_path))
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue) as run:
+        for kind in ("duplicate", "reorder"):
+            with run.simulator.faults.on(kind, venue=venue, p=0.1) as fault:
+                await run.until(lambda fault=fault: fault.count > 25)
+        with run.simulator.faults.on("drop", venue=venue, stream=run.depth, p=0.3) as fault:
+            await run.until(lambda: fault.count > 5)
+        await run.proven_again()
+    _, told = run.check()
+    assert told["gap"] > 0 and gaps(run, run.depth_channel) > 0
+
+
+@pytest.mark.parametrize("venue", RESTARTS)
+async def test_a_venue_that_begins_anew_is_a_reset_and_no_gap(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue) as run:
+        for kind in ("resend", "restart"):
+            fault = Fault(kind)
+            run.simulator.once(fault)
+            assert fault.count > 0
+            await run.proven_again()
+    _, told = run.check()
+    assert told["reset"] > 0 and not told["gap"] and not gaps(run, run.depth_channel)
+
+
+@pytest.mark.parametrize("venue", RESTARTS)
+async def test_a_refused_subscription_is_said_and_silences_no_other(tmp_path: Path, venue: str) -> None:
+    native = load(venue).native("ETHUSDT")
+    async with Run(tmp_path, venue, wait=False) as run:
+        with run.simulator.faults.on("blocked", stream=f"*{native}*") as blocked:
+            await run.begin()
+            await run.until(lambda: marks(tmp_path, "refused") and blocked.count > 0)
+            await run.until(lambda: any(b"BTC" in (line.data or b"") for line in tape(tmp_path)) and len(marks(tmp_path, "refused")) > 2)
+        assert {str(line.fields["symbol"]) for line in marks(tmp_path, "refused")} == {native}
+    assert run.code == 0
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_subscription_that_never_speaks_is_asked_for_again_and_no_other_is(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue, wait=False) as run:
+        with run.simulator.faults.on("silence", stream=run.of("ETHUSDT")) as silent:
+            await run.begin()
+            await run.until(lambda: any(line.fields["first"] for line in marks(tmp_path, "silent")) and silent.count > 0)
+        await run.proven_again()
+        assert Counter(str(line.fields["symbol"]) for line in marks(tmp_path, "silent")).keys() == {load(venue).native("ETHUSDT")}
+    run.check()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_planned_replacement_loses_and_doubles_nothing(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue, lifetime_s=5.0) as run:
+        await run.until(lambda: len(marks(tmp_path, "close")) >= 2)
+        await run.proven_again()
+    run.check()
+    assert {str(line.fields["why"]) for line in marks(tmp_path, "close")} == {"replaced", "stopped"}
+    assert all(row.complete for row in coverage.of_root(tmp_path)), [row for row in coverage.of_root(tmp_path) if not row.complete]
