@@ -17,6 +17,7 @@ from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors import derive
 from tape_collectors.anchors import Anchors
+from tape_collectors.listings import Listings
 from tape_collectors.market.sampler import Setup
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.recorder import Consumer
@@ -98,6 +99,7 @@ class _CexRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for group, intake, fetcher in pairs:
             process.pool(group, intake, fetcher)
+        self._list(process)
         if self.series is not None:
             process.on_second.append(lambda: self._commit(process))
         try:
@@ -122,6 +124,14 @@ class _CexRecorder:
             intakes = [intake for intake in process.recorder.intakes if intake.venue == venue.name]
             anchors.add(venue.name, intakes, process.fetchers[venue.name], venue.limits)
         process.on_second.append(lambda: anchors.tick(process.recorder.clock.now()))
+
+    def _list(self, process: Process) -> None:
+        if self.settings.listing_every_s <= 0:
+            return
+        for venue, _, _ in self.plans:
+            intake = next(intake for intake in process.recorder.intakes if intake.venue == venue.name)
+            listings = Listings(venue, self.symbols[venue.name], intake, process.fetchers[venue.name], self.settings.listing_every_s)
+            process.supervisor.add(f"listings {venue.name}", listings.run)
 
     def _commit(self, process: Process) -> None:
         assert self.series is not None

@@ -63,6 +63,8 @@ class CexSettings(Common, frozen=True, kw_only=True):
     top: int = 5
     #: ask for each book by REST so often, keep it on the tape, and compare it with the live one; 0: never
     rest_every_s: float = 300.0
+    #: look for listings, delistings and changed steps so often; 0: never
+    listing_every_s: float = 3600.0
     #: keep the tape only: sequence check, no books, no CSV
     tape_only: bool = False
 

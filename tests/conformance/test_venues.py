@@ -110,3 +110,22 @@ async def test_a_planned_replacement_loses_and_doubles_nothing(tmp_path: Path, v
     run.check()
     assert {str(line.fields["why"]) for line in marks(tmp_path, "close")} == {"replaced", "stopped"}
     assert all(row.complete for row in coverage.of_root(tmp_path)), [row for row in coverage.of_root(tmp_path) if not row.complete]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_instruments_that_come_go_and_change_are_told(tmp_path: Path, venue: str) -> None:
+    native = load(venue).native("ETHUSDT")
+    async with Run(tmp_path, venue, listing_every_s=0.3) as run:
+        await run.until(lambda: len(marks(tmp_path, "listing")) >= 2)
+        first = {line.fields["name"] for line in marks(tmp_path, "listing")}
+        assert first == {name + ("" if venue.endswith("_spot") else "-PERP") for name in ("BTC-USDT", "ETH-USDT")}
+        instruments = run.simulator.markets[venue].instruments
+        instruments["ETHUSDT"].tick += 1
+        await run.until(lambda: any(line.fields["what"] == "tick" for line in marks(tmp_path, "listing")))
+        instruments["ETHUSDT"].tick -= 1
+        run.simulator.paused = True
+        gone = instruments.pop("ETHUSDT")
+        await run.until(lambda: any(line.fields["what"] == "gone" for line in marks(tmp_path, "listing")))
+        instruments["ETHUSDT"] = gone
+        await run.until(lambda: any(line.fields["what"] == "listed" for line in marks(tmp_path, "listing")))
+    assert {str(line.fields["symbol"]) for line in marks(tmp_path, "listing") if line.fields["what"] != "first"} == {native}

@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from tape_archive.format.records import BookSnapshot, Record
+from tape_collectors.venues.instruments import Instrument
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -171,12 +172,30 @@ class Venue(Protocol):
     #: websocket roots by group name; likewise.
     sockets: Mapping[str, str]
     limits: Mapping[str, Limits]
+    #: the request on host ``rest`` whose reply lists the instruments
+    info: str
 
     def groups(self, symbols: Sequence[str], channels: Sequence[str], sockets: Mapping[str, str]) -> list[Group]:
         """The connections that carry ``channels`` of ``symbols`` (venue names); empty ``channels`` means the default set.
 
         Raises SettingsError for a symbol or channel that cannot exist.
         """
+        ...
+
+    def native(self, symbol: str) -> str:
+        """The venue's own name of a symbol in any common form. Raises SettingsError."""
+        ...
+
+    def carries(self, channel: str) -> bool:
+        """Whether it has the channel. Raises SettingsError for one that cannot exist."""
+        ...
+
+    def check(self, symbols: Sequence[str], info: bytes) -> None:
+        """Refuse symbols that the reply to ``info`` does not list. Raises SettingsError, VenueProtocolError."""
+        ...
+
+    def instruments(self, info: bytes) -> Mapping[str, Instrument]:
+        """What the reply to ``info`` lists, by the venue's own names. Raises VenueProtocolError."""
         ...
 
     def feed(self, group: str) -> Feed:

@@ -22,9 +22,11 @@ from tape_collectors.venues.binance.symbols import (
     check_channel,
     check_symbols,
     instruments,
+    listed,
     native,
     stream_name,
 )
+from tape_collectors.venues.instruments import Instrument
 from tape_collectors.venues.protocol import Group, Limits
 
 #: what the futures' /market root carries; everything else is on /public (sheet 3.1)
@@ -91,7 +93,11 @@ class Binance(msgspec.Struct, frozen=True):
 
     def check(self, symbols: Sequence[str], info: bytes) -> None:
         """Refuse symbols that the venue does not list. Raises SettingsError, VenueProtocolError."""
-        check_symbols(symbols, instruments(info), self.name)
+        check_symbols(symbols, listed(info), self.name)
+
+    def instruments(self, info: bytes) -> dict[str, Instrument]:
+        """What the venue lists, by its own names. Raises VenueProtocolError."""
+        return instruments(info)
 
     def feed(self, group: str, *, books: bool = True) -> BinanceFeed:
         """A feed for one connection."""

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 import msgspec
 
 from tape_archive.format.errors import SettingsError, VenueProtocolError
+from tape_collectors.venues.instruments import Instrument
 
 _BOTH = r"trade|aggTrade|bookTicker|miniTicker|ticker|depth(5|10|20)?(@100ms)?"
 SPOT_CHANNELS = re.compile(
@@ -62,7 +63,13 @@ def check_channel(channel: str) -> None:
         )
 
 
-class Instrument(msgspec.Struct):
+class _Filter(msgspec.Struct):
+    filterType: str = ""
+    tickSize: str = ""
+    stepSize: str = ""
+
+
+class Listed(msgspec.Struct):
     """A row of exchangeInfo. ``status``: TRADING, HALT, BREAK, CANCEL_ONLY (spot); PENDING_TRADING, SETTLING, CLOSE … (futures)."""
 
     symbol: str
@@ -70,6 +77,7 @@ class Instrument(msgspec.Struct):
     baseAsset: str = ""
     quoteAsset: str = ""
     contractType: str = ""
+    filters: list[_Filter] = []
 
     @property
     def silent(self) -> bool:
@@ -78,10 +86,24 @@ class Instrument(msgspec.Struct):
 
 
 class _Info(msgspec.Struct):
-    symbols: list[Instrument]
+    symbols: list[Listed]
 
 
 def instruments(data: bytes) -> dict[str, Instrument]:
+    """What exchangeInfo lists, by symbol. Raises VenueProtocolError."""
+    return {row.symbol: _instrument(row) for row in listed(data).values()}
+
+
+def _instrument(row: Listed) -> Instrument:
+    name = f"{row.baseAsset}-{row.quoteAsset}"
+    if row.contractType:
+        name += "-PERP" if row.contractType == "PERPETUAL" else f"-{row.symbol.rpartition('_')[2]}"
+    tick = next((one.tickSize for one in row.filters if one.filterType == "PRICE_FILTER"), "")
+    lot = next((one.stepSize for one in row.filters if one.filterType == "LOT_SIZE"), "")
+    return Instrument(row.symbol, name, row.status, not row.silent, tick, lot)
+
+
+def listed(data: bytes) -> dict[str, Listed]:
     """exchangeInfo by symbol. Raises VenueProtocolError."""
     try:
         return {row.symbol: row for row in msgspec.json.decode(data, type=_Info).symbols}
@@ -89,7 +111,7 @@ def instruments(data: bytes) -> dict[str, Instrument]:
         raise VenueProtocolError(f"binance exchangeInfo: {error}") from None
 
 
-def resolve(name: str, known: Mapping[str, Instrument], venue: str) -> Instrument:
+def resolve(name: str, known: Mapping[str, Listed], venue: str) -> Listed:
     """The listed instrument that ``name``, in any form, means: base and quote are compared as exchangeInfo tells them, never guessed from a
     joined name. Raises SettingsError, with the nearest name."""
     wanted = native(name)
@@ -108,7 +130,7 @@ def resolve(name: str, known: Mapping[str, Instrument], venue: str) -> Instrumen
     raise SettingsError(f"{venue} does not list {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
-def check_symbols(symbols: Sequence[str], known: Mapping[str, Instrument], venue: str) -> None:
+def check_symbols(symbols: Sequence[str], known: Mapping[str, Listed], venue: str) -> None:
     """Raise SettingsError, with the nearest name, for a symbol that the venue does not list."""
     for symbol in symbols:
         resolve(symbol, known, venue)

@@ -11,7 +11,8 @@ import msgspec
 
 from tape_archive.format.errors import SettingsError
 from tape_collectors.venues.bybit.feed import BybitFeed
-from tape_collectors.venues.bybit.symbols import check_channel, check_symbols, native
+from tape_collectors.venues.bybit.symbols import check_channel, check_symbols, instruments, native
+from tape_collectors.venues.instruments import Instrument
 from tape_collectors.venues.protocol import Group, Limits
 
 _HOSTS = {"rest": "https://api.bybit.com"}
@@ -73,6 +74,10 @@ class Bybit(msgspec.Struct, frozen=True):
     def check(self, symbols: Sequence[str], info: bytes) -> None:
         """Refuse symbols that the venue does not list. Raises SettingsError, VenueProtocolError."""
         check_symbols(symbols, info, self.name)
+
+    def instruments(self, info: bytes) -> dict[str, Instrument]:
+        """What the venue lists, by its own names. Raises VenueProtocolError."""
+        return instruments(info)
 
     def feed(self, group: str, *, books: bool = True) -> BybitFeed:
         """A feed for one connection."""

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 from tape_collectors.venues.bybit import wire
+from tape_collectors.venues.instruments import Instrument
 from tape_collectors.venues.session import BROKEN
 
 _INTERVALS = "1|3|5|15|30|60|120|240|360|720|D|W|M"
@@ -67,3 +68,17 @@ def check_symbols(symbols: Sequence[str], data: bytes, venue: str) -> None:
         if native(symbol) not in known:
             near = get_close_matches(native(symbol), known, n=1)
             raise SettingsError(f"{venue} does not list {symbol!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+def instruments(data: bytes) -> dict[str, Instrument]:
+    """What instruments-info lists on this page, by symbol. Raises VenueProtocolError."""
+    return {row.symbol: _instrument(row) for row in listing(data).rows}
+
+
+def _instrument(row: wire.Listed) -> Instrument:
+    name = f"{row.baseCoin}-{row.quoteCoin}"
+    if row.contractType:
+        name += "-PERP" if row.contractType.endswith("Perpetual") else f"-{row.symbol.rpartition('-')[2]}"
+    lot = row.lotSizeFilter.qtyStep or row.lotSizeFilter.basePrecision
+    # A PreLaunch contract is silent until its continuous trading begins (sheet 5.2).
+    return Instrument(row.symbol, name, row.status, row.status == "Trading", row.priceFilter.tickSize, lot)

@@ -8,7 +8,7 @@ import pytest
 
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 from tape_collectors.venues.binance import SPOT, USDM
-from tape_collectors.venues.binance.symbols import instruments, native, resolve, stream_name, stream_of
+from tape_collectors.venues.binance.symbols import listed, native, resolve, stream_name, stream_of
 
 INFO = json.dumps(
     {
@@ -24,16 +24,16 @@ INFO = json.dumps(
 
 @pytest.mark.parametrize("name", ["ETHUSDT", "ethusdt", "ETH-USDT", "eth/usdt", "ETH-USDT-PERP", " eth-usdt-swap "])
 def test_every_form_of_a_symbol(name: str) -> None:
-    assert native(name) == "ETHUSDT" and resolve(name, instruments(INFO), "binance_usdm").symbol == "ETHUSDT"
+    assert native(name) == "ETHUSDT" and resolve(name, listed(INFO), "binance_usdm").symbol == "ETHUSDT"
 
 
 def test_forms_are_told_by_the_listing_not_guessed() -> None:
-    known = instruments(INFO)
+    known = listed(INFO)
     assert (
         resolve("ethusdt_261225", known, "v").symbol == "ETHUSDT_261225" and resolve("币安人生-usdt", known, "v").symbol == "币安人生USDT"
     )
     assert known["OLDUSDT"].silent and not known["ETHUSDT"].silent
-    spot = instruments(INFO.replace(b'"PERPETUAL"', b'""'))
+    spot = listed(INFO.replace(b'"PERPETUAL"', b'""'))
     assert resolve("ETH-USDT", spot, "binance_spot").symbol == "ETHUSDT"
     with pytest.raises(SettingsError, match="binance_spot does not list 'ETH-USDT-PERP'"):
         resolve("ETH-USDT-PERP", spot, "binance_spot")
@@ -51,7 +51,7 @@ def test_an_impossible_symbol_is_refused(name: str) -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"symbols":[{}]}', b"[" * 5000, b'{"symbols":5}', b"\xff"])
 def test_a_broken_listing_is_the_venues_fault(body: bytes) -> None:
     with pytest.raises(VenueProtocolError):
-        instruments(body)
+        listed(body)
 
 
 @pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT_261225", "币安人生USDT", "1000PEPEUSDT"])
