@@ -13,12 +13,12 @@ from tape_access import coverage
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
-from tape_archive.format.records import Record, Trade, Unknown
+from tape_archive.format.records import BookSnapshot, Record, Trade, Unknown
 from tape_collectors.market.replay import Replay
 from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.world import EXCHANGES
 from tape_collectors.venues import load
-from tests.support.recording import tape
+from tests.support.recording import rows, tape
 from tests.support.running import SYMBOLS, Run, gaps
 
 VENUES = list(EXCHANGES)
@@ -77,6 +77,28 @@ async def test_a_venue_that_begins_anew_is_a_reset_and_no_gap(tmp_path: Path, ve
             await run.proven_again()
     _, told = run.check()
     assert told["reset"] > 0 and not told["gap"] and not gaps(run, run.depth_channel)
+
+
+@pytest.mark.parametrize("venue", ["okx_spot", "okx_swap"])
+async def test_books_that_begin_without_a_snapshot_are_asked_by_rest(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue, wait=False) as run:
+        with run.simulator.faults.on("no_snapshot"):
+            await run.begin()
+            await run.until(lambda: len(rows(tmp_path / "logs" / "cex.csv")) > 0)
+            await run.proven_again()
+    run.check()
+    assert any(isinstance(record, BookSnapshot) and record.source == "rest" for record in records(tmp_path, venue))
+
+
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap"])
+async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path, venue: str) -> None:
+    async with Run(tmp_path, venue) as run:
+        run.simulator.once(Fault("shutdown"))
+        await run.until(lambda: marks(tmp_path, "close"))
+        await run.proven_again()
+    run.check()
+    assert "replaced" in {str(line.fields["why"]) for line in marks(tmp_path, "close")}
+    assert all(row.complete for row in coverage.of_root(tmp_path)), [row for row in coverage.of_root(tmp_path) if not row.complete]
 
 
 @pytest.mark.parametrize("venue", RESTARTS)

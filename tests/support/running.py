@@ -23,7 +23,7 @@ from tests.support.recording import rows, tape
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 #: how the channel of the whole book begins, by venue
-DEPTH = {"binance": "depth", "bybit": "orderbook.200"}
+DEPTH = {"binance": "depth", "bybit": "orderbook.200", "okx": "books"}
 
 
 class Run:

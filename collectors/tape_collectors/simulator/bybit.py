@@ -124,7 +124,7 @@ class Bybit(Exchange):
         if ms < book.due and topic not in self._whole:
             return
         book.due = ms - ms % SPEEDS[book.depth] + SPEEDS[book.depth]
-        bids, asks = book.step()
+        bids, asks = map(book.text, book.step())
         if topic in self._whole:
             book.number = 1 if self._whole.pop(topic) else book.number
             self.publish(topic, self._book_frame(topic, "snapshot", book, *book.whole()))

@@ -32,6 +32,7 @@ KINDS = {
     "restart": "the venue begins its sequences anew (maintenance)",
     "resend": "whole books are sent again",
     "blocked": "subscriptions are refused",
+    "no_snapshot": "books begin without a snapshot",
     "refuse": "new sockets are refused with HTTP 503",
     "unreachable": "new sockets and REST requests are reset before any answer",
     "rest_429": "REST answers 429 with Retry-After",

@@ -19,21 +19,22 @@ class PushedBook:
         self.asks: dict[int, int] = {}
         self.step()
 
-    def step(self) -> tuple[Rows, Rows]:
-        """What changed since the last step; counted if anything did."""
+    def step(self) -> tuple[dict[int, int], dict[int, int]]:
+        """What changed since the last step, price -> size; counted if anything did."""
         bids = {price: self.one.bids[price] for price in sorted(self.one.bids, reverse=True)[: self.depth]}
         asks = {price: self.one.asks[price] for price in sorted(self.one.asks)[: self.depth]}
         out = _changes(self.bids, bids), _changes(self.asks, asks)
         self.bids, self.asks = bids, asks
         if out[0] or out[1]:
             self.number += 1
-        return self._text(out[0]), self._text(out[1])
+        return out
 
     def whole(self) -> tuple[Rows, Rows]:
         """The book as of the last step, best first."""
-        return self._text(self.bids), self._text(self.asks)
+        return self.text(self.bids), self.text(self.asks)
 
-    def _text(self, levels: dict[int, int]) -> Rows:
+    def text(self, levels: dict[int, int]) -> Rows:
+        """Levels on the wire."""
         return [[self.one.price_text(price), self.one.size_text(size) if size else "0"] for price, size in levels.items()]
 
 

@@ -20,6 +20,8 @@ from tape_collectors.simulator.server import Exchange, VenueServer
 EXCHANGES = {
     "binance_spot": "tape_collectors.simulator.binance:spot",
     "binance_usdm": "tape_collectors.simulator.binance:usdm",
+    "okx_spot": "tape_collectors.simulator.okx:spot",
+    "okx_swap": "tape_collectors.simulator.okx:swap",
     "bybit_spot": "tape_collectors.simulator.bybit:spot",
     "bybit_linear": "tape_collectors.simulator.bybit:linear",
 }

@@ -11,6 +11,8 @@ from tape_archive.format.errors import SettingsError
 VENUES = {
     "binance_spot": "tape_collectors.venues.binance:SPOT",
     "binance_usdm": "tape_collectors.venues.binance:USDM",
+    "okx_spot": "tape_collectors.venues.okx:SPOT",
+    "okx_swap": "tape_collectors.venues.okx:SWAP",
     "bybit_spot": "tape_collectors.venues.bybit:SPOT",
     "bybit_linear": "tape_collectors.venues.bybit:LINEAR",
     "polymarket": "tape_collectors.venues.polymarket:POLYMARKET",
@@ -19,6 +21,9 @@ ALIASES = {
     "binance": "binance_spot",
     "binance_perp": "binance_usdm",
     "binance_futures": "binance_usdm",
+    "okx": "okx_spot",
+    "okx_perp": "okx_swap",
+    "okex": "okx_spot",
     "bybit": "bybit_spot",
     "bybit_perp": "bybit_linear",
 }

@@ -24,7 +24,9 @@ AGAIN_NS = 5 * SECOND
 _RAREST_NS = 60 * SECOND
 #: a connection never carries so many; more names than this are garbage
 MOST_NAMES = 4096
-BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
+#: requests whose answer may still come
+_ASKED = 1000
+BROKEN = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
 _MARKS: dict[type, str] = {Gap: "gap", Reset: "reset", BookLost: "lost"}
 
 
@@ -124,6 +126,8 @@ class Session:
             some, id = tuple(names[at : at + self.per_request]), str(self._message)
             if subscribe:
                 self._asked[id] = some
+                if len(self._asked) > _ASKED:
+                    del self._asked[next(iter(self._asked))]
             out.append(Send(self.request(id, subscribe, some)))
         return out
 
@@ -170,8 +174,13 @@ class Session:
 
     def refused(self, t: int, id: str, why: str) -> Output:
         """Rules 2 and 3."""
-        names = self._asked.pop(id, ())
+        names = self._asked.get(id, ())
         record = Notice(t, "refused", why[:200])
+        if id in self._asked and not names:
+            return [record], ()
+        if names:
+            # Some venues answer for each stream of a request: the first refusal is enough.
+            self._asked[id] = ()
         if len(names) > 1:
             return [record], [command for name in names for command in self.requests(True, [name])]
         commands: list[Command] = []
