@@ -10,6 +10,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
+from msgspec import structs
+
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Record
 from tape_collectors.market.anchor import LATE_NS, Anchor, Comparison, covered
 from tape_collectors.market.sampler import Sampler
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 SECOND = 1_000_000_000
 #: anchors use at most this share of a host's weight; books that must be made anew need the rest
 SHARE = 0.25
+#: a difference that is not sure must be found so often in a row
+FOUND = 3
 _LEVELS = 50
 
 
@@ -38,6 +42,7 @@ class Anchors:
         self._due: dict[tuple[str, str], int] = {}
         self._known: dict[tuple[str, str, str], tuple[Decimal, Decimal]] = {}
         self._open: dict[tuple[str, str], tuple[str, TapeIntake, Anchor]] = {}
+        self._doubts: dict[tuple[str, str], tuple[int, set[tuple[str, str]] | None]] = {}
 
     def add(self, venue: str, intakes: Sequence[TapeIntake], fetcher: Fetcher, limits: Mapping[str, Limits]) -> None:
         """A venue's tapes, and who asks its REST hosts."""
@@ -100,7 +105,7 @@ class Anchors:
             elif anchor.due(t, side.id):
                 del self._open[key]
                 if (comparison := anchor.compare(*side.book.levels())) is not None:
-                    self._tell(key[1], s, intake, comparison)
+                    self._judge(t, key, s, intake, comparison)
 
     def record(self, venue: str, s: str, record: Record) -> None:
         """Remember what is touched while a reply is awaited."""
@@ -120,6 +125,16 @@ class Anchors:
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """Nothing: a comparison is of the live run alone."""
         return {}
+
+    def _judge(self, t: int, key: tuple[str, str], s: str, intake: TapeIntake, comparison: Comparison) -> None:
+        """A difference that is not sure is one if it is found ``FOUND`` times in a row."""
+        times, before = self._doubts.pop(key, (0, None))
+        levels = comparison.differences if before is None else [one for one in comparison.differences if (one.side, one.price) in before]
+        if levels and not comparison.sure and times + 1 < FOUND:
+            self._doubts[key] = times + 1, {(one.side, one.price) for one in levels}
+            self._due[key] = t
+            return
+        self._tell(key[1], s, intake, structs.replace(comparison, differences=levels))
 
     def _tell(self, symbol: str, s: str, intake: TapeIntake, comparison: Comparison) -> None:
         self.compared += 1

@@ -73,7 +73,7 @@ async def test_a_venue_that_begins_anew_is_a_reset_and_no_gap(tmp_path: Path, ve
         for kind in ("resend", "restart"):
             fault = Fault(kind)
             run.simulator.once(fault)
-            assert fault.count > 0
+            assert fault.count > 0 or (kind, venue) == ("resend", "mexc_spot"), "MEXC sends no whole books"
             await run.proven_again()
     _, told = run.check()
     assert told["reset"] > 0 and not told["gap"] and not gaps(run, run.depth_channel)
@@ -90,7 +90,7 @@ async def test_books_that_begin_without_a_snapshot_are_asked_by_rest(tmp_path: P
     assert any(isinstance(record, BookSnapshot) and record.source == "rest" for record in records(tmp_path, venue))
 
 
-@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap"])
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap", "gate_spot"])
 async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path, venue: str) -> None:
     async with Run(tmp_path, venue) as run:
         run.simulator.once(Fault("shutdown"))
@@ -99,6 +99,18 @@ async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path
     run.check()
     assert "replaced" in {str(line.fields["why"]) for line in marks(tmp_path, "close")}
     assert all(row.complete for row in coverage.of_root(tmp_path)), [row for row in coverage.of_root(tmp_path) if not row.complete]
+
+
+async def test_a_first_push_before_its_ack_and_quotes_without_a_body(tmp_path: Path) -> None:
+    for venue, fault in (("gate_spot", "early"), ("mexc_spot", "empty")):
+        root = tmp_path / venue
+        async with Run(root, venue, wait=False) as run:
+            with run.simulator.faults.on(fault) as switched:
+                await run.begin()
+                await run.until(lambda switched=switched: switched.count >= 2)
+            await run.proven_again()
+        run.check()
+        assert not [record for record in records(root, venue) if isinstance(record, Unknown)]
 
 
 @pytest.mark.parametrize("venue", RESTARTS)

@@ -2,7 +2,8 @@
 
 1. From the moment of asking, every level that a delta touches is remembered with the update that touched it.
 2. Where REST counts updates as the stream does, the comparison waits until the book has reached the snapshot's update, and leaves out the
-   levels that a later update touched: all others must be equal. (A delta that spans the snapshot's update counts as later.)
+   levels that a later update touched: all others must be equal. A delta that spans the snapshot's update counts as later; and what came
+   and went within it no delta tells, so that a difference found then is not sure: it is one if the next comparison finds it again.
 3. Where it does not (``id`` 0), the comparison waits for two more seconds of the stream, and leaves out every level touched since asking.
 4. Only prices are compared that the snapshot covers and that the book's own first snapshot covered: what lies farther out a book knows
    only as far as it changed since. Prices and sizes are compared as numbers.
@@ -40,6 +41,7 @@ class Comparison(msgspec.Struct, frozen=True):
     id: int
     levels: int
     differences: list[Difference]
+    sure: bool = True
 
 
 class Anchor:
@@ -51,9 +53,11 @@ class Anchor:
         self.snapshot: BookSnapshot | None = None
         self._known = known
         self._touched: dict[tuple[str, Decimal], int] = {}
+        self._spans: list[tuple[int, int]] = []
 
     def delta(self, record: BookDelta) -> None:
         """What the stream changes meanwhile."""
+        self._spans.append((record.first, record.last))
         for side, levels in (("bid", record.bids), ("ask", record.asks)):
             for price, _ in levels:
                 self._touched[side, Decimal(price)] = record.last
@@ -74,7 +78,8 @@ class Anchor:
             compared, differ = self._side(side, _numbers(ours), _numbers(theirs))
             count += compared
             found += differ
-        return Comparison(snapshot.id, count, found)
+        sure = bool(snapshot.id) and not any(first <= snapshot.id < last for first, last in self._spans)
+        return Comparison(snapshot.id, count, found, sure)
 
     def _side(self, side: str, held: Numbers, told: Numbers) -> tuple[int, list[Difference]]:
         if not told:

@@ -33,6 +33,8 @@ KINDS = {
     "resend": "whole books are sent again",
     "blocked": "subscriptions are refused",
     "no_snapshot": "books begin without a snapshot",
+    "early": "the first push comes before the ack",
+    "empty": "quotes come without a body",
     "refuse": "new sockets are refused with HTTP 503",
     "unreachable": "new sockets and REST requests are reset before any answer",
     "rest_429": "REST answers 429 with Retry-After",

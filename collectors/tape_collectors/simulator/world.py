@@ -24,6 +24,8 @@ EXCHANGES = {
     "okx_swap": "tape_collectors.simulator.okx:swap",
     "bybit_spot": "tape_collectors.simulator.bybit:spot",
     "bybit_linear": "tape_collectors.simulator.bybit:linear",
+    "gate_spot": "tape_collectors.simulator.gate:spot",
+    "mexc_spot": "tape_collectors.simulator.mexc:spot",
 }
 VENUES = (*EXCHANGES, "polymarket")
 #: what is served when nobody says

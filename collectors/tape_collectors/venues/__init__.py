@@ -15,6 +15,8 @@ VENUES = {
     "okx_swap": "tape_collectors.venues.okx:SWAP",
     "bybit_spot": "tape_collectors.venues.bybit:SPOT",
     "bybit_linear": "tape_collectors.venues.bybit:LINEAR",
+    "gate_spot": "tape_collectors.venues.gate:SPOT",
+    "mexc_spot": "tape_collectors.venues.mexc:SPOT",
     "polymarket": "tape_collectors.venues.polymarket:POLYMARKET",
 }
 ALIASES = {
@@ -24,6 +26,10 @@ ALIASES = {
     "okx": "okx_spot",
     "okx_perp": "okx_swap",
     "okex": "okx_spot",
+    "mexc": "mexc_spot",
+    "gate": "gate_spot",
+    "gateio": "gate_spot",
+    "gate_io": "gate_spot",
     "bybit": "bybit_spot",
     "bybit_perp": "bybit_linear",
 }

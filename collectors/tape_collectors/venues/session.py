@@ -55,6 +55,8 @@ class Session:
         self._refused: dict[str, int] = {}
         self._lost: dict[str, tuple[int, int]] = {}
         self._message = 0
+        #: the time of the call that is being served: what a venue puts into its requests
+        self.now = 0
 
     # -- what a venue says -----------------------------------------------------------------------------------------------
 
@@ -78,6 +80,7 @@ class Session:
 
     def want(self, t: int, names: Iterable[str]) -> Output:
         """Subscribe and unsubscribe."""
+        self.now = t
         wanted = dict.fromkeys(names)
         new = [name for name in wanted if name not in self._wanted]
         old = [name for name in sorted(self._wanted) if name not in wanted]
@@ -92,6 +95,7 @@ class Session:
 
     def resubscribe(self, t: int, names: Sequence[str]) -> Sequence[Command]:
         """Only these streams."""
+        self.now = t
         known = [name for name in names if name in self._wanted]
         for name in known:
             stream = self.streams[name]
@@ -100,6 +104,7 @@ class Session:
 
     def tick(self, t: int) -> Sequence[Command]:
         """Rules 3 and 4."""
+        self.now = t
         again = [name for name, at in self._refused.items() if t - at > REFUSED_NS]
         for name in again:
             del self._refused[name]
@@ -111,6 +116,7 @@ class Session:
 
     def receive(self, t: int, data: bytes) -> Output:
         """One frame. Never raises."""
+        self.now = t
         try:
             return self.frame(t, data)
         except BROKEN as error:

@@ -27,19 +27,23 @@ class Venue:
         self.asks = {price: "1.5" for price in range(101, 121)}
         self.id = 0
 
-    def change(self, price: int, size: str) -> tuple[Levels, Levels]:
+    def change(self, price: int, size: str) -> None:
         side = self.bids if price <= 100 else self.asks
         self.id += 1
         if size == "0":
             side.pop(price, None)
         else:
             side[price] = size
-        row = [(f"{price}.00", size)]
-        return (row, []) if price <= 100 else ([], row)
 
     def snapshot(self, t: int = 1, limit: int = 1000, *, counted: bool = True) -> BookSnapshot:
         bids, asks = rows(self.bids, best_first=True)[:limit], rows(self.asks, best_first=False)[:limit]
         return BookSnapshot(t, 0, "S", "depth", self.id if counted else 0, bids, asks, "rest")
+
+
+def net(before: Levels, after: Levels) -> Levels:
+    """What a venue sends: the levels that are not what they were at the push before."""
+    old, new = dict(before), dict(after)
+    return [(price, "0") for price in old if price not in new] + [(price, size) for price, size in after if old.get(price) != size]
 
 
 def play(
@@ -50,21 +54,20 @@ def play(
     first = venue.snapshot()
     book.replace(first.bids, first.asks)
     anchor: Anchor | None = None
-    bids: Levels = []
-    asks: Levels = []
-    begun = 1
+    pushed, begun = first, 1
     for number, (price, size) in enumerate(changes, 1):
-        one, other = venue.change(price, SIZES[size])
-        bids += one
-        asks += other
+        venue.change(price, SIZES[size])
         if number % batch == 0 or number == len(changes):
+            now = venue.snapshot()
+            bids, asks = net(pushed.bids, now.bids), net(pushed.asks, now.asks)
+            pushed = now
             delta = BookDelta(number, 0, "S", "depth", begun, venue.id, bids, asks)
             if spoil and number == batch:
                 delta.bids = [*bids, ("95.00", "99")]
             book.apply(delta.bids, delta.asks)
             if anchor is not None:
                 anchor.delta(delta)
-            bids, asks, begun = [], [], venue.id + 1
+            begun = venue.id + 1
         if anchor is None and number >= asked and begun == venue.id + 1:
             anchor = Anchor(number, venue.id, covered(first))
         if anchor is not None and anchor.snapshot is None and number >= served:
@@ -81,7 +84,7 @@ CHANGES = st.lists(st.tuples(st.integers(70, 130).filter(lambda price: price != 
 @given(CHANGES, st.integers(1, 15), st.integers(1, 30), st.integers(1, 40), st.integers(1, 7), st.booleans())
 def test_a_true_book_never_differs(changes: list[Change], asked: int, served: int, limit: int, batch: int, counted: bool) -> None:
     found = play(changes, asked, served, limit, batch, counted=counted)
-    assert found is None or not found.differences
+    assert found is None or not found.differences or not found.sure
 
 
 @given(CHANGES, st.integers(1, 7))
