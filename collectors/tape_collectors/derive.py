@@ -152,11 +152,16 @@ def series(chosen: Sequence[Segment], only: str | None = None, end: int = 0) -> 
         yield from walk.line(tape, line)
 
 
-def ticks(chosen: Sequence[Segment], only: str | None = None, end: int = 0, given: Setup | None = None) -> Iterator[Part]:
-    """The tick parts that the lines of the segments (up to time ``end``) make. ``given``: the setup of tapes that say none."""
+def ticks(
+    chosen: Sequence[Segment], end: int = 0, given: Setup | None = None, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Part]:
+    """The tick parts that the lines of the segments (up to time ``end``) make, until ``stopped``. ``given``: the setup of tapes that say
+    none."""
     made: list[Part] = []
-    walk = _Walk(only, made.append, given)
-    for tape, line in _lines(chosen, end):
+    walk = _Walk(None, made.append, given)
+    for count, (tape, line) in enumerate(_lines(chosen, end)):
+        if not count & 1023 and stopped():
+            return
         for _ in walk.line(tape, line):
             pass
         while made:
@@ -182,6 +187,20 @@ def write(root: Path, to: Path, chosen: Sequence[Segment] | None = None, progres
         file.close()
     if not rows:
         raise NotFound(f"no tape under {root / 'raw'} describes a CSV series; was it recorded with cex-record?")
+    return rows
+
+
+def write_ticks(root: Path, to: Path, progress: Callable[[int], None] | None = None) -> dict[str, int]:
+    """Make every tick part of ``root`` again under ``to``; gives rows by path (relative). Raises NotFound if no tape says how."""
+    from tape_collectors.sinks.ticks import write as write_part
+
+    rows: dict[str, int] = {}
+    for part in ticks(segments(root)):
+        rows[str(write_part(to, part).relative_to(to))] = len(part)
+        if progress is not None:
+            progress(len(part))
+    if not rows:
+        raise NotFound(f"no tape under {root / 'raw'} describes ticks; was it recorded with cex-record --ticks?")
     return rows
 
 

@@ -127,6 +127,7 @@ class TickFiles:
         self.rows = 0
         self._waiting: deque[tuple[int, Future[None]]] = deque()
         self._rows = 0
+        self._failed = False
         self._thread = ThreadPoolExecutor(1, "ticks")
 
     def take(self, part: Part) -> None:
@@ -147,7 +148,17 @@ class TickFiles:
     def _do(self, rows: int, job: Callable[[], None]) -> None:
         self._reap(self.most_rows)
         self._rows += rows
-        self._waiting.append((rows, self._thread.submit(job)))
+        self._waiting.append((rows, self._thread.submit(self._run, job)))
+
+    def _run(self, job: Callable[[], None]) -> None:
+        # What follows a part that could not be written must not be done: a cursor would be ahead of it.
+        if self._failed:
+            return
+        try:
+            job()
+        except BaseException:
+            self._failed = True
+            raise
 
     def _reap(self, most: int) -> None:
         while self._waiting and (self._rows > most or most == 0 or self._waiting[0][1].done()):
