@@ -175,7 +175,9 @@ def test_the_tail_begins_where_a_reader_finds_every_book(tmp_path: Path, monkeyp
     assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == 100 * HOUR
     monkeypatch.setattr(tick_recorder, "_head", lambda segment: {})
     path.unlink()
-    assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == 102 * HOUR, "no run had ticks: only what may hide in the last"
+    assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == 102 * HOUR, (
+        "no run had ticks: only what may hide in the last"
+    )
 
 
 CHILD = """

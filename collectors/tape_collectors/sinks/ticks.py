@@ -1,8 +1,8 @@
 """Tick Parquet: finished parts become files, whole or not at all.
 
 The file is a function of the part alone: encoding, compression and row groups are fixed here, and were chosen by ``benchmarks/storage.py``
-(figures: docs/explanation/storage.md). Rows stand in the order of the tape; ``ts_recv`` never falls, so its statistics tell a reader which
-row groups a range of time needs.
+(figures: docs/explanation/storage.md). Updates stand in the order of the tape; ``ts_recv`` never falls, so its statistics tell a reader
+which row groups a range of time needs. Within an update bids stand before asks, and each side best first.
 
 Prices and amounts are decimals (integers with one scale a column and part): smaller than float64 by a third, and exactly the venue's
 digits. The scale is the least that holds every value of the part. A column that 15 digits do not hold is float64 in that part.
@@ -53,15 +53,18 @@ def schema(price: pa.DataType, amount: pa.DataType) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=name == "ts_event") for name, kind in columns], metadata={"tapeline.format": "ticks 1"})
 
 
-def table(part: Part) -> pa.Table:
-    """The rows of a part."""
+def table(part: Part, *, sort: bool = True) -> pa.Table:
+    """The rows of a part; without ``sort`` the levels of an update stand as the venue sent them."""
     updates = {name: np.frombuffer(getattr(part, name), np.int64) for name in ("recv", "event", "first_id", "last_id", "bids", "asks")}
     counts = updates["bids"] + updates["asks"]
     flags = np.frombuffer(part.snapshot, np.int8).astype(np.bool_)
     each = np.column_stack([updates["bids"], updates["asks"]]).ravel()
     sides: Any = pa.array(np.tile(np.array([0, 1], np.int8), len(counts)).repeat(each))
     event = updates["event"].repeat(counts)
-    price, amount = decimals(np.frombuffer(part.prices, np.float64)), decimals(np.frombuffer(part.amounts, np.float64))
+    prices, amounts = np.frombuffer(part.prices, np.float64), np.frombuffer(part.amounts, np.float64)
+    if sort:
+        prices, amounts = best_first(prices, amounts, each)
+    price, amount = decimals(prices), decimals(amounts)
     columns: list[Any] = [
         pa.array(event, mask=event == 0).cast(_TIME),
         pa.array(updates["recv"].repeat(counts)).cast(_TIME),
@@ -75,7 +78,21 @@ def table(part: Part) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema(price.type, amount.type))
 
 
-def decimals(values: npt.NDArray[np.float64]) -> Any:
+Floats = npt.NDArray[np.float64]
+
+
+def best_first(prices: Floats, amounts: Floats, each: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """The levels sorted within each side of each update. ``each``: how many there are, bids and asks in turn. A price that an update has
+    twice keeps its order: the later one counts."""
+    side = np.arange(len(each)).repeat(each)
+    distance = np.where(side % 2 == 0, -prices, prices)
+    if np.all((np.diff(distance) >= 0) | (np.diff(side) > 0)):
+        return prices, amounts
+    order = np.lexsort((distance, side))
+    return prices[order], amounts[order]
+
+
+def decimals(values: Floats) -> Any:
     """The numbers as ``decimal128(18, scale)`` of the least scale that gives each back exactly; as float64 where 15 digits do not."""
     for scale in range(_SCALES):
         power = 10.0**scale
