@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import bisect
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import msgspec
 
@@ -16,6 +17,7 @@ from tape_archive.format.layout import windows as window_files
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from tape_access.coverage import Coverage
     from tape_access.window import WindowData
@@ -128,6 +130,54 @@ class DataAccessor:
         _reachable((self.root / out).parent)
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
         return read(self.root / out, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
+
+    @overload
+    def ticks(
+        self,
+        exchange: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: Literal[False] = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def ticks(
+        self,
+        exchange: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: Literal[True],
+    ) -> pa.Table: ...
+
+    def ticks(
+        self,
+        exchange: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """Order book ticks of one market between two receive times (both inclusive): one row a changed level, in the order of the tape.
+
+        ``ts_event`` (venue) and ``ts_recv`` (ours) datetime64[ns, UTC]; ``U`` and ``u`` first and last update id; ``snapshot``: the row is
+        part of a whole book, which replaces what was known; ``side`` bid or ask; ``price`` and ``amount`` float64, amount 0 removes the
+        level. The hour that is being recorded is not there yet. A DataFrame, or (``arrow``) a pyarrow Table. Names of earlier tools
+        (``gate_io``, ``VIRTUAL-USDT``) are understood. Raises NotFound where no row is, SettingsError for an unknown column, Corrupt.
+        """
+        from tape_access.ticks import read
+
+        _reachable(self.root / "orderbook_ticks")
+        bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
+        table = read(self.root, exchange, symbol, bounds[0], bounds[1], columns)
+        return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
         """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tape_archive.format.tape import Tape
 from tape_collectors import derive
 from tape_collectors.anchors import Anchors
 from tape_collectors.listings import Listings
-from tape_collectors.market.sampler import Setup
+from tape_collectors.market.sampler import Setup, TickSetup
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.recorder import Consumer
 from tape_collectors.runtime.tapes import TapeIntake
@@ -26,6 +27,7 @@ from tape_collectors.settings import CexSettings
 from tape_collectors.sinks.csv import committed
 from tape_collectors.sinks.fanout import Fanout
 from tape_collectors.sinks.series import Series
+from tape_collectors.tick_recorder import TickOutput
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
 from tape_collectors.wiring import Process, addresses, trusted
@@ -56,8 +58,12 @@ class _CexRecorder:
             channels = [channel for channel in settings.channels if venue.carries(channel)] if settings.channels else []
             self.plans.append((venue, hosts, venue.groups(self.symbols[venue.name], channels, sockets)))
         markets = tuple((venue.name, symbol) for venue in self.venues for symbol in self.symbols[venue.name])
-        self.setup = Setup(markets, settings.hz, settings.band_bps, settings.top, settings.out, settings.split_hours)
+        if settings.ticks and settings.tape_only:
+            raise SettingsError("--ticks needs books, and --tape-only keeps none; give one of them")
+        ticks = TickSetup() if settings.ticks else None
+        self.setup = Setup(markets, settings.hz, settings.band_bps, settings.top, settings.out, settings.split_hours, ticks)
         self.series = None if settings.tape_only else Series(self.root, self.setup)
+        self.ticks = TickOutput(self.root, self.series.sampler, ticks) if self.series is not None and ticks is not None else None
         self.anchors = (
             Anchors(self.series.sampler, settings.rest_every_s) if self.series is not None and settings.rest_every_s > 0 else None
         )
@@ -95,6 +101,8 @@ class _CexRecorder:
         if self.series is not None and process.earlier:
             self.series.held = True
             process.supervisor.add("tail", self._tail_part(process.earlier))
+        if self.ticks is not None:
+            self._begin_ticks(self.ticks, process)
         self._anchor(process)
         process.recorder.start(asyncio.get_running_loop())
         for group, intake, fetcher in pairs:
@@ -105,16 +113,42 @@ class _CexRecorder:
         try:
             return await process.run()
         finally:
+            await self._end(process)
+
+    async def _end(self, process: Process) -> None:
+        expected = () if process.supervisor.error is None else (TapeError,)
+        try:
+            if self.ticks is not None:
+                whole = process.supervisor.error is None and process.recorder.closed
+                with contextlib.suppress(*expected):
+                    await asyncio.to_thread(self.ticks.stop, whole)
+        finally:
             if self.series is not None:
                 await self._tail(process.earlier)
-                with contextlib.suppress(*(() if process.supervisor.error is None else (TapeError,))):
+                with contextlib.suppress(*expected):
                     self._commit(process)
                     self.series.file.close()
 
     def _consumer(self) -> Consumer | None:
-        if self.series is None or self.anchors is None:
-            return self.series
-        return Fanout([self.series, self.anchors])
+        # Ticks are told first: they read the sampler's books as they stand before a line.
+        consumers = [one for one in (self.ticks, self.series, self.anchors) if one is not None]
+        return Fanout(consumers) if len(consumers) > 1 else self.series
+
+    def _begin_ticks(self, ticks: TickOutput, process: Process) -> None:
+        def settle() -> None:
+            for intake in process.recorder.intakes:
+                intake.sync()
+
+        ticks.start(process.earlier, settle)
+        if process.earlier:
+            process.supervisor.add("ticks tail", self._once(ticks.remake, process.earlier))
+
+    def _once(self, work: Callable[[int], None], end: int) -> Any:
+        async def part() -> None:
+            await asyncio.to_thread(work, end)
+            await asyncio.Event().wait()
+
+        return part
 
     def _anchor(self, process: Process) -> None:
         if self.anchors is None:

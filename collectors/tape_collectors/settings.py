@@ -67,6 +67,8 @@ class CexSettings(Common, frozen=True, kw_only=True):
     listing_every_s: float = 3600.0
     #: keep the tape only: sequence check, no books, no CSV
     tape_only: bool = False
+    #: also write order book ticks: orderbook_ticks/exchange=/symbol=/date=/part-*.parquet
+    ticks: bool = False
 
 
 class PolySettings(Common, frozen=True, kw_only=True):

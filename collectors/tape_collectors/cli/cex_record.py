@@ -22,11 +22,13 @@ from tape_collectors.settings import CexSettings, load
     "--rest-every", "rest_every_s", type=float, help="Compare each book with REST every so many seconds; 0: never.  [default: 300]"
 )
 @click.option("--tape-only", is_flag=True, default=None, help="Only record and check sequences: no books, no CSV.")
+@click.option("--ticks", is_flag=True, default=None, help="Also one Parquet row for each changed level: orderbook_ticks/….")
 @common
 def cex_record(config: str | None, **flags: object) -> int:
     """Record order books, quotes and trades of exchanges, around the clock.
 
-    Every frame is on the tape (raw/…) before anything decodes it; the CSV is made from the tape and can be made again: tape rebuild.
+    Every frame is on the tape (raw/…) before anything decodes it; the CSV and the ticks are made from the tape and can be made again:
+    tape rebuild.
 
     \b
     Exit codes: 0 stopped, 1 failed, 2 a setting is wrong, 11 already recording here, 12 disk full, 13 nothing moved, 130 Ctrl-C.

@@ -7,48 +7,90 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from tape_archive.format.errors import NotFound
+from tape_archive.format.layout import segments
+from tape_archive.format.ticks import FOLDER, parts
 from tape_collectors import derive
+
+_MAKERS: dict[str, Callable[[Path, Path, Callable[[int], None]], dict[str, int]]] = {
+    "csv": lambda root, to, progress: derive.write(root, to, progress=progress),
+    "ticks": derive.write_ticks,
+}
 
 
 @click.command("rebuild")
 @click.option("--root", default=".", show_default=True, metavar="DIR", help="Where the tapes lie.")
+@click.option("--kind", type=click.Choice([*_MAKERS]), default="csv", show_default=True, help="What to make.")
 @click.option("--to", metavar="DIR", help="Write the derived files there (same names).")
 @click.option("--check", is_flag=True, help="Compare with the files under the root, byte for byte; exit 1 if any differs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
-def command(root: str, to: str | None, check: bool, as_json: bool) -> int:
-    """Make the CSV series again from the tape."""
+def command(root: str, kind: str, to: str | None, check: bool, as_json: bool) -> int:
+    """Make the CSV series, or the tick Parquet, again from the tape.
+
+    Ticks that another version of pyarrow wrote may be other bytes for the same rows: that is said, and is no difference.
+    """
     if to is None and not check:
         raise click.UsageError("say where to write (--to DIR), or --check to compare with what is there")
     with tempfile.TemporaryDirectory(prefix="tape-rebuild-") as spare:
         target = Path(to) if to else Path(spare)
-        if to and any(target.rglob("*.csv")):
-            raise click.UsageError(f"{to} holds CSV files already; give an empty folder")
+        if to and any(target.rglob("*.parquet" if kind == "ticks" else "*.csv")):
+            raise click.UsageError(f"{to} holds such files already; give an empty folder")
         begun = time.monotonic()
         shown = _Progress()
-        rows = derive.write(Path(root), target, progress=shown.add)
+        rows = _MAKERS[kind](Path(root), target, shown.add)
         shown.done()
         files = [_result(Path(root), target, name, count, check) for name, count in sorted(rows.items())]
-    differing = [file for file in files if check and not file["identical"]]
+    if check and kind == "ticks":
+        files += _not_made(Path(root), rows)
+    differing = [file for file in files if check and file["verdict"] not in ("identical", "same rows")]
     if as_json:
         click.echo(json.dumps(files, indent=1))
     else:
         for file in files:
-            verdict = "" if not check else "  identical" if file["identical"] else "  DIFFERENT"
-            click.echo(f"{file['path']}  {file['rows']:,} rows{verdict}")
+            click.echo(f"{file['path']}  {file['rows']:,} rows  {file['verdict']}".rstrip())
         click.echo(f"{sum(rows.values()):,} rows in {time.monotonic() - begun:.1f} s")
     return 1 if differing else 0
 
 
 def _result(root: Path, target: Path, name: str, rows: int, check: bool) -> dict[str, object]:
     live, made = root / name, target / name
-    if check and not live.exists():
+    if not check:
+        return {"path": name, "rows": rows, "identical": None, "verdict": ""}
+    if live.exists():
+        verdict = "identical" if filecmp.cmp(live, made, shallow=False) else _rows(live, made)
+    elif made.suffix == ".csv":
         raise NotFound(f"{live} is not there to compare with")
-    return {"path": name, "rows": rows, "identical": filecmp.cmp(live, made, shallow=False) if check else None}
+    else:
+        verdict = "MISSING"
+    return {"path": name, "rows": rows, "identical": verdict == "identical", "verdict": verdict}
+
+
+def _rows(live: Path, made: Path) -> str:
+    """What two files that are not the same bytes are: the same rows by another writer, or different."""
+    if made.suffix == ".csv":
+        return "DIFFERENT"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        one, other = pq.ParquetFile(live), pq.ParquetFile(made)
+        same = one.metadata.created_by != other.metadata.created_by and one.read().equals(other.read())
+    except (pa.ArrowInvalid, OSError):
+        return "DIFFERENT"
+    return "same rows" if same else "DIFFERENT"
+
+
+def _not_made(root: Path, rows: dict[str, int]) -> list[dict[str, object]]:
+    """Parts that are there, of a time of which there are tapes, and that no tape makes."""
+    since = min((segment.hour for segment in segments(root)), default=0)
+    found = [part for folder in (root / FOLDER).glob("exchange=*/symbol=*") for part in parts(folder) if part.first >= since]
+    names = sorted(str(Path(part.path).relative_to(root)) for part in found)
+    return [{"path": name, "rows": 0, "identical": False, "verdict": "NOT ON THE TAPE"} for name in names if name not in rows]
 
 
 class _Progress:

@@ -27,6 +27,15 @@ SECOND = 1_000_000_000
 SILENCE = 3 * SECOND
 
 
+class TickSetup(msgspec.Struct, frozen=True):
+    """Where tick Parquet is cut: rows of one part, of all open parts together, of one row group. ``format``: how it is encoded."""
+
+    part_rows: int = 1 << 20
+    all_rows: int = 1 << 22
+    group_rows: int = 1 << 17
+    format: int = 1
+
+
 class Setup(msgspec.Struct, frozen=True):
     """What a sampled output is: enough, with the tape, to make it again. ``markets`` are (venue, symbol) in row order."""
 
@@ -36,6 +45,8 @@ class Setup(msgspec.Struct, frozen=True):
     top: int = 5
     out: str = "logs/cex.csv"
     split_hours: int = 0
+    #: None: no tick Parquet
+    ticks: TickSetup | None = None
 
 
 class Sample(msgspec.Struct):

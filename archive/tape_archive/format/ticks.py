@@ -1,0 +1,68 @@
+"""Where tick Parquet lies: one folder a market and day, parts named by the tape times of their rows.
+
+``orderbook_ticks/exchange=<E>/symbol=<S>/date=<YYYY-MM-DD>/part-<first>-<last>.parquet``: ``first`` and ``last`` are the ``ts_recv`` (unix
+ns) of its first and last row. Tape time never repeats on a root, so no name does; and a reader knows from the names alone which parts a
+range of time needs.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tape_archive.format.layout import element, name_of
+
+FOLDER = "orderbook_ticks"
+_PART = re.compile(r"^part-(\d{19})-(\d{19})\.parquet$")
+
+
+class PartFile(msgspec.Struct, frozen=True, order=True):
+    """One finished part: tape times of its first and last row, unix ns."""
+
+    first: int
+    last: int
+    path: str
+
+
+def market_folder(root: Path, exchange: str, symbol: str) -> Path:
+    """The folder of one market; no name leaves the root."""
+    return root / FOLDER / f"exchange={element(exchange)}" / f"symbol={element(symbol)}"
+
+
+def part_path(root: Path, exchange: str, symbol: str, first: int, last: int) -> Path:
+    """Where a part lies whose rows have tape times ``first`` to ``last`` (unix ns) of one UTC day."""
+    date = datetime.fromtimestamp(first // 1_000_000_000, UTC)
+    return market_folder(root, exchange, symbol) / f"date={date:%Y-%m-%d}" / f"part-{first:019d}-{last:019d}.parquet"
+
+
+def exchanges(root: Path) -> list[str]:
+    """The exchanges that have ticks."""
+    return _names(root / FOLDER, "exchange=")
+
+
+def symbols(root: Path, exchange: str) -> list[str]:
+    """The symbols of an exchange that have ticks."""
+    return _names(root / FOLDER / f"exchange={element(exchange)}", "symbol=")
+
+
+def parts(folder: Path) -> list[PartFile]:
+    """The finished parts of a market's folder, by time. Files of other names are not ours."""
+    found = []
+    for path in folder.glob("date=????-??-??/part-*.parquet"):
+        if match := _PART.match(path.name):
+            found.append(PartFile(int(match[1]), int(match[2]), str(path)))
+    return sorted(found)
+
+
+def _names(folder: Path, key: str) -> list[str]:
+    found = []
+    for path in folder.glob(f"{key}*"):
+        try:
+            found.append(name_of(path.name.removeprefix(key)))
+        except ValueError:
+            # Somebody else's folder: no name of ours.
+            continue
+    return sorted(found)
