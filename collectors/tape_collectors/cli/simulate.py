@@ -16,7 +16,7 @@ from tape_collectors.cli.options import listed
 from tape_collectors.simulator.day import PolymarketDay
 from tape_collectors.simulator.faults import KINDS, parse
 from tape_collectors.simulator.playback import WAITS, Playback
-from tape_collectors.simulator.world import USUAL, VENUES, Simulator
+from tape_collectors.simulator.world import STEP_S, USUAL, VENUES, Simulator
 
 
 @click.command("simulate", epilog="Faults: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()))
@@ -38,6 +38,7 @@ from tape_collectors.simulator.world import USUAL, VENUES, Simulator
 @click.option("--exit-when-played", is_flag=True, help="End after --play, with a report of what was sent.")
 @click.option("--load", multiple=True, metavar="VENUE=SYMBOLS", help="Pre-built frames of so many symbols (L0000USDT, …).")
 @click.option("--rate", default=0.0, help="Frames a second of --load.  [default: as fast as they are read]")
+@click.option("--pace", default=1.0, show_default=True, help="Steps of the market, times fifty a second.")
 @click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON.")
 def command(**options: object) -> int:
@@ -63,6 +64,7 @@ async def _serve(
     exit_when_played: bool,
     load: tuple[str, ...],
     rate: float,
+    pace: float,
     port_file: str | None,
     as_json: bool,
 ) -> int:
@@ -83,6 +85,7 @@ async def _serve(
         credentials=secret,
         load=dict(_load(text) for text in load),
         rate=rate,
+        step_s=STEP_S / pace,
     )
     async with simulator:
         endpoints = simulator.endpoints
