@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: demo record test lint bench campaign clean
+.PHONY: demo record test lint bench bench-storage campaign clean
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -36,6 +36,9 @@ lint: $(VENV)/.installed
 
 bench: $(VENV)/.installed ## frames a second beside the floor and beside cryptofeed, in one run
 	$(BIN)/python -m benchmarks
+
+bench-storage: $(VENV)/.installed ## how small tick Parquet is, and how fast an hour of it is read
+	$(BIN)/python -m benchmarks.storage
 
 campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
 	$(BIN)/python -m pytest -q -m long

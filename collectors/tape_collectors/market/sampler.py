@@ -32,7 +32,7 @@ class TickSetup(msgspec.Struct, frozen=True):
 
     part_rows: int = 1 << 20
     all_rows: int = 1 << 22
-    group_rows: int = 1 << 17
+    group_rows: int = 1 << 18
     format: int = 1
 
 

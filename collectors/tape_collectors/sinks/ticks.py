@@ -2,7 +2,7 @@
 
 The file is a function of the part alone: encoding, compression and row groups are fixed here, and were chosen by ``benchmarks/storage.py``
 (figures: docs/explanation/storage.md). Updates stand in the order of the tape; ``ts_recv`` never falls, so its statistics tell a reader
-which row groups a range of time needs. Within an update bids stand before asks, and each side best first.
+which row groups a range of time needs. Within an update bids stand before asks, and the prices of each side rise.
 
 Prices and amounts are decimals (integers with one scale a column and part): smaller than float64 by a third, and exactly the venue's
 digits. The scale is the least that holds every value of the part. A column that 15 digits do not hold is float64 in that part.
@@ -35,7 +35,7 @@ _SCALES = 16
 #: a page a row group: what BYTE_STREAM_SPLIT gains grows with the page
 OPTIONS: Mapping[str, Any] = {
     "compression": "zstd",
-    "compression_level": 3,
+    "compression_level": 6,
     "version": "2.6",
     "data_page_size": 8 << 20,
     "max_rows_per_page": 1 << 20,
@@ -63,7 +63,7 @@ def table(part: Part, *, sort: bool = True) -> pa.Table:
     event = updates["event"].repeat(counts)
     prices, amounts = np.frombuffer(part.prices, np.float64), np.frombuffer(part.amounts, np.float64)
     if sort:
-        prices, amounts = best_first(prices, amounts, each)
+        prices, amounts = rising(prices, amounts, each)
     price, amount = decimals(prices), decimals(amounts)
     columns: list[Any] = [
         pa.array(event, mask=event == 0).cast(_TIME),
@@ -81,14 +81,13 @@ def table(part: Part, *, sort: bool = True) -> pa.Table:
 Floats = npt.NDArray[np.float64]
 
 
-def best_first(prices: Floats, amounts: Floats, each: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+def rising(prices: Floats, amounts: Floats, each: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
     """The levels sorted within each side of each update. ``each``: how many there are, bids and asks in turn. A price that an update has
     twice keeps its order: the later one counts."""
     side = np.arange(len(each)).repeat(each)
-    distance = np.where(side % 2 == 0, -prices, prices)
-    if np.all((np.diff(distance) >= 0) | (np.diff(side) > 0)):
+    if np.all((np.diff(prices) >= 0) | (np.diff(side) > 0)):
         return prices, amounts
-    order = np.lexsort((distance, side))
+    order = np.lexsort((prices, side))
     return prices[order], amounts[order]
 
 
