@@ -31,6 +31,8 @@ def name_of(text: str) -> str:
     """The name that a path element stands for. A shortened one (``~``) stays as it is."""
     if text == "%":
         return ""
+    if "~" in text:
+        return text
     return re.sub(rb"%([0-9A-F]{2})", lambda match: bytes([int(match[1], 16)]), text.encode()).decode("utf-8", "surrogatepass")
 
 

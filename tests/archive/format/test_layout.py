@@ -63,3 +63,8 @@ def test_files_of_others_are_no_segments(tmp_path: Path, path: str) -> None:
     (tmp_path / "raw" / "binance_spot" / "%FF" / good.parent.name).mkdir()
     (tmp_path / "raw" / "binance_spot" / "%FF" / good.parent.name / good.name).touch()
     assert [s.file for s in segments(tmp_path)] == [good]
+
+
+def test_a_shortened_name_stays_as_it_is() -> None:
+    text = element("币" * 300)
+    assert "~" in text and name_of(text) == text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from tape_archive.format.errors import SettingsError
+from tape_archive.format.layout import element, name_of
 from tape_collectors.venues import VENUES, load
 from tape_collectors.venues.instruments import Change, Instrument, changes
 from tests.support.captures import captures
@@ -45,3 +48,37 @@ def test_a_normal_name_is_the_venues_own_and_back(venue: str) -> None:
     one = load(venue)
     derivative = not venue.endswith("_spot")
     assert one.native("BTC-USDT" + ("-PERP" if derivative else "")) == one.native("BTCUSDT")
+
+
+HOSTILE = [
+    "../../etc/passwd",
+    "BTC/../../x-USDT",
+    "..",
+    ".",
+    "/abs",
+    "A" * 200,
+    "币" * 70,
+    "BTC\x00USDT",
+    "BTC USDT",
+    "CON",
+    "a\\b",
+    "~root",
+    "$(id)",
+    "",
+]
+
+
+@pytest.mark.parametrize("venue", [name for name in VENUES if name != "polymarket"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_refused_or_stay_inside_the_root(venue: str, name: str, tmp_path: Path) -> None:
+    one = load(venue)
+    try:
+        native = one.native(name)
+        groups = one.groups([name], [], {})
+    except SettingsError as error:
+        assert "\n" not in str(error)
+        return
+    for word in (native, *(stream for group in groups for stream in group.names)):
+        path = (tmp_path / element(word) / "part.parquet").resolve()
+        assert path.is_relative_to(tmp_path) and path.parent.parent == tmp_path and len(path.parent.name.encode()) <= 255
+        assert name_of(element(word)) == word

@@ -49,7 +49,7 @@ def native(name: str) -> str:
     SettingsError."""
     text = name.strip().upper().removesuffix("-PERP").removesuffix("-SWAP")
     text = re.sub(r"[-/]", "", text)
-    if not text or re.search(r"[\s@!?&#%,\"\\\x00-\x1f\x7f]", text):
+    if not text or len(text) > 40 or re.search(r"[\s@!?&#%,\"\\\x00-\x1f\x7f]", text):
         raise SettingsError(f"{name!r} cannot be a Binance symbol; write it like BTCUSDT")
     return text
 
