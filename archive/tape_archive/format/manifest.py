@@ -17,7 +17,11 @@ NAME = "_manifest.jsonl"
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One sealed file. Times are tape time, unix ns; ``gaps`` counts gap marks."""
+    """One sealed file. Times are tape time, unix ns; ``gaps`` counts gap marks.
+
+    ``bytes`` and ``sha256`` are those of the file as it lies there; ``plain_bytes`` and ``plain_sha256`` those of what it holds, where
+    the archiver compressed it (0 and empty: it is what it holds).
+    """
 
     name: str
     bytes: int
@@ -29,6 +33,8 @@ class Entry(msgspec.Struct, kw_only=True):
     gaps: int
     format: int = 1
     sealed: bool = True
+    plain_bytes: int = 0
+    plain_sha256: str = ""
 
 
 def read(folder: Path) -> dict[str, Entry]:

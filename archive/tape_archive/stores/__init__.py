@@ -1,0 +1,5 @@
+"""Where files are kept: a folder, an SSH server, an object store. One interface, ``store.Store``; ``open_store`` takes a URL."""
+
+from tape_archive.stores.store import Entry, Store, open_store
+
+__all__ = ["Entry", "Store", "open_store"]
