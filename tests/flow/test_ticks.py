@@ -136,6 +136,17 @@ async def test_a_part_that_is_missing_is_made_again_by_the_next_run(tmp_path: Pa
     same(tmp_path)
 
 
+@pytest.mark.parametrize("first", [("binance_spot", "binance_usdm"), ("binance_usdm",)])
+async def test_what_an_earlier_run_of_other_venues_owes(tmp_path: Path, first: tuple[str, ...]) -> None:
+    async with Simulator(["binance_spot", "binance_usdm"]) as venues:
+        assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS | {"venues": first}) == 0
+        for name in files(tmp_path):
+            (tmp_path / name).unlink()
+        assert await record_cex(tmp_path, venues.endpoints, 3.0, **SETTINGS | {"venues": ("binance_spot",)}) == 0
+    assert len(files(tmp_path)) == 2 * len(first) + 2
+    same(tmp_path)
+
+
 async def test_without_a_cursor_all_that_is_missing_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock_at(monkeypatch, NEW_YEAR - 2.0)
     async with Simulator(["binance_spot", "binance_usdm"]) as venues:
