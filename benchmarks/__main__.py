@@ -22,6 +22,7 @@ WORK = {
     "floor": "receive, stamp, append to zstd",
     "sequence": "the recorder: tape, sequence of every stream",
     "whole": "the recorder: tape, every book, CSV at 1 Hz",
+    "ticks": "the same, and tick Parquet",
     "cryptofeed": "cryptofeed: books, trades, quotes; nothing stored",
     "stored": "cryptofeed: the same, and what it received stored raw",
 }
@@ -116,7 +117,7 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
 
 def main() -> None:
     frames, rounds = int(os.environ.get("BENCH_FRAMES", "200000")), int(os.environ.get("BENCH_ROUNDS", "3"))
-    kinds = ["count", "floor", "sequence", "whole", *(["cryptofeed", "stored"] if peer() else [])]
+    kinds = ["count", "floor", "sequence", "whole", "ticks", *(["cryptofeed", "stored"] if peer() else [])]
     show(session(frames, frames // 2, 20, 0.0, rounds, kinds))
     show(session(frames // 2, 300_000, 600, 15_000.0, 1, [kind for kind in kinds if kind != "count"]))
 

@@ -4,7 +4,8 @@
 
 ``warm`` frames come first and are not counted: caches, snapshots and history are there when the measurement begins.
 
-Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`` (the recorder, no books), ``whole`` (the recorder, every book, CSV).
+Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`` (the recorder, no books), ``whole`` (the recorder, every book, CSV),
+``ticks`` (tick Parquet besides).
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Delays:
 
 
 async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -> dict[str, object]:
-    """sequence, whole: the real cex-record, measured from inside."""
+    """sequence, whole, ticks: the real cex-record, measured from inside."""
     # One connection for every contender; and the load server has no weight limit, so that books are proven when the measurement begins.
     limits = {"rest": Limits(10**7, 60.0)}
     binance.USDM = msgspec.structs.replace(binance.USDM, streams=100_000, limits=limits)
@@ -137,6 +138,7 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -
         channels=("depth@100ms", "bookTicker", "trade"),
         endpoints={f"binance_usdm.{name}": where["rest" if name == "rest" else "ws"] for name in ("rest", "public", "market")},
         tape_only=kind == "sequence",
+        ticks=kind == "ticks",
         ca_file=where["ca"],
         metrics_port=-1,
         stall_s=0,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,16 +138,13 @@ class _CexRecorder:
             for intake in process.recorder.intakes:
                 intake.sync()
 
-        ticks.start(process.earlier, settle)
-        if process.earlier:
-            process.supervisor.add("ticks tail", self._once(ticks.remake, process.earlier))
-
-    def _once(self, work: Callable[[int], None], end: int) -> Any:
-        async def part() -> None:
-            await asyncio.to_thread(work, end)
+        async def remake() -> None:
+            await asyncio.to_thread(ticks.remake)
             await asyncio.Event().wait()
 
-        return part
+        ticks.start(settle)
+        if ticks.owing:
+            process.supervisor.add("ticks tail", remake)
 
     def _anchor(self, process: Process) -> None:
         if self.anchors is None:

@@ -35,13 +35,16 @@ class TickOutput:
         self.files = TickFiles(root, setup.all_rows)
         self.ticks = Ticks(sampler, setup, self.files.take)
         self.ticks.turned = self._turned
-        self._owing = False
+        #: whether an earlier run may have left parts unfinished
+        self.owing = False
+        self._begun = 0
         self._stopped = threading.Event()
 
     # -- the consumer ----------------------------------------------------------------------------------------------------------
 
     def begin(self, t: int, begun: int) -> None:
         """A run begins."""
+        self._begun = begun
         self.ticks.begin(t, begun)
 
     def advance(self, t: int) -> None:
@@ -62,17 +65,18 @@ class TickOutput:
 
     # -- the run ---------------------------------------------------------------------------------------------------------------
 
-    def start(self, earlier: int, settle: Callable[[], None]) -> None:
-        """Before the first line. ``earlier``: the last tape time of earlier runs; ``settle`` puts the tapes on the disk."""
+    def start(self, settle: Callable[[], None]) -> None:
+        """Before the first line. ``settle`` puts the tapes on the disk."""
         self.files.settle = settle
         clean(self.root)
-        self._owing = earlier > 0
+        # Any tape of the root: an earlier run may have recorded other venues.
+        self.owing = bool(segments(self.root))
 
-    def remake(self, earlier: int) -> None:
-        """The parts that earlier runs did not come to; in a thread of its own."""
+    def remake(self) -> None:
+        """The parts that earlier runs did not come to; once this run has begun, in a thread of its own."""
         try:
             made = 0
-            for part in derive.ticks(_unfinished(self.root, self.path), end=earlier, stopped=self._stopped.is_set):
+            for part in derive.ticks(_unfinished(self.root, self.path), end=self._begun - 1, stopped=self._stopped.is_set):
                 self.files.settle()
                 write(self.root, part)
                 made += 1
@@ -80,7 +84,7 @@ class TickOutput:
             log.error("the ticks of an earlier run are not complete; the next start tries again", extra={"why": str(error)})
             return
         if not self._stopped.is_set():
-            self._owing = False
+            self.owing = False
             log.info("the ticks of earlier runs are complete", extra={"parts": made})
 
     def stop(self, whole: bool) -> None:
@@ -91,7 +95,7 @@ class TickOutput:
         self.files.close()
 
     def _turned(self, hour: int) -> None:
-        if not self._owing:
+        if not self.owing:
             self.files.then(lambda: cursor.save(self.path, cursor.Cursor(t=hour)))
 
 

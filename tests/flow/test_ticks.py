@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tape_archive.format import cursor, ticks
+from tape_archive.format.errors import Corrupt
 from tape_archive.format.layout import segments
+from tape_archive.format.records import BookSnapshot
 from tape_archive.format.rotation import HOUR
 from tape_collectors import derive, tick_recorder
 from tape_collectors.market import sampler
@@ -134,6 +136,17 @@ async def test_a_part_that_is_missing_is_made_again_by_the_next_run(tmp_path: Pa
     same(tmp_path)
 
 
+@pytest.mark.parametrize("first", [("binance_spot", "binance_usdm"), ("binance_usdm",)])
+async def test_what_an_earlier_run_of_other_venues_owes(tmp_path: Path, first: tuple[str, ...]) -> None:
+    async with Simulator(["binance_spot", "binance_usdm"]) as venues:
+        assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS | {"venues": first}) == 0
+        for name in files(tmp_path):
+            (tmp_path / name).unlink()
+        assert await record_cex(tmp_path, venues.endpoints, 3.0, **SETTINGS | {"venues": ("binance_spot",)}) == 0
+    assert len(files(tmp_path)) == 2 * len(first) + 2
+    same(tmp_path)
+
+
 async def test_without_a_cursor_all_that_is_missing_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock_at(monkeypatch, NEW_YEAR - 2.0)
     async with Simulator(["binance_spot", "binance_usdm"]) as venues:
@@ -152,6 +165,38 @@ async def test_a_run_with_ticks_after_runs_without(tmp_path: Path) -> None:
         assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS) == 0
     assert len(files(tmp_path)) == 4
     same(tmp_path)
+
+
+async def test_the_cursor_waits_for_what_an_earlier_run_owes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that cannot make the earlier one's parts, and that lives over an hour's turn, leaves them to the next."""
+
+    def damaged(*given: object, **more: object) -> object:
+        raise Corrupt("a segment")
+
+    async with Simulator(["binance_spot", "binance_usdm"]) as venues:
+        clock_at(monkeypatch, NEW_YEAR - 20)
+        assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS) == 0
+        for name in files(tmp_path):
+            (tmp_path / name).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(tick_recorder.derive, "ticks", damaged)
+            clock_at(monkeypatch, NEW_YEAR - 2)
+            assert await record_cex(tmp_path, venues.endpoints, 5.0, **SETTINGS) == 0
+        assert {name.split("/")[3] for name in files(tmp_path)} == {"date=2027-12-31", "date=2028-01-01"}
+        clock_at(monkeypatch, NEW_YEAR + 60)
+        assert await record_cex(tmp_path, venues.endpoints, 3.0, **SETTINGS) == 0
+    same(tmp_path)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_run_that_did_not_see_all_its_lines_leaves_the_open_parts_to_the_next(tmp_path: Path, whole: bool) -> None:
+    setup = sampler.Setup((("binance_spot", "BTCUSDT"),), ticks=sampler.TickSetup())
+    output = tick_recorder.TickOutput(tmp_path, sampler.Sampler(setup), sampler.TickSetup())
+    output.begin(NEW_YEAR * SECOND, NEW_YEAR * SECOND)
+    output.advance(NEW_YEAR * SECOND + 5)
+    output.record("binance_spot", "spot-1", BookSnapshot(0, 0, "BTCUSDT", "depth", 1, [("1", "1")], []))
+    output.stop(whole)
+    assert len(files(tmp_path)) == whole
 
 
 def test_the_tail_begins_where_a_reader_finds_every_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,8 +30,8 @@ SILENCE = 3 * SECOND
 class TickSetup(msgspec.Struct, frozen=True):
     """Where tick Parquet is cut: rows of one part, of all open parts together, of one row group. ``format``: how it is encoded."""
 
-    part_rows: int = 1 << 20
-    all_rows: int = 1 << 22
+    part_rows: int = 1 << 19
+    all_rows: int = 1 << 21
     group_rows: int = 1 << 18
     format: int = 1
 

@@ -68,10 +68,13 @@ class Stream:
 
     The feed counts (``frames``, ``last_t``); the watchdog reads. ``dense`` streams must speak soon after subscribing;
     sparse ones (liquidations, lifecycle) may be silent for ever. ``first_id`` and ``last_id`` are the ends of what came, where the venue
-    counts its events: another connection that begins at or before ``last_id + 1`` goes on without a hole. 0: not counted.
+    counts its events: another connection that begins at or before ``last_id + 1`` goes on without a hole. 0: not counted. ``at`` is the
+    last update id of a book's newest frame where no record tells it: the book waits for a snapshot, or the frame was old.
     """
 
-    __slots__ = (*("acked_t", "channel", "dense", "first_id", "first_t", "frames", "last_id", "last_t", "name", "requested_t", "symbol"),)
+    __slots__ = (
+        *("acked_t", "at", "channel", "dense", "first_id", "first_t", "frames", "last_id", "last_t", "name", "requested_t", "symbol"),
+    )
 
     def __init__(self, name: str, symbol: str, channel: str, *, dense: bool = True) -> None:
         self.name = name
@@ -85,6 +88,7 @@ class Stream:
         self.frames = 0
         self.first_id = 0
         self.last_id = 0
+        self.at = 0
 
 
 class Feed(Protocol):

@@ -267,6 +267,12 @@ def test_rule_6_what_is_no_number() -> None:
     assert line.rows() == [(1, 100, 100, True, [("10.0", "0.0"), ("9.0", "0.0"), ("8.0", "0.0"), ("7.0", "1.0"), ("11.0", "3.0")])]
 
 
+def test_rule_6_a_size_below_zero_alone() -> None:
+    line = Line()
+    line.say(1, "a-1", book(100, bids=[("10", "-2")]))
+    assert line.rows()[0][4] == [("10.0", "0.0"), ("11.0", "3.0")]
+
+
 def test_a_run_that_begins_anew_knows_nothing() -> None:
     line = Line()
     line.say(1, "a-1", book(100))

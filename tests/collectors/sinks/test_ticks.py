@@ -88,6 +88,7 @@ def test_a_column_is_as_wide_as_its_longest_number_needs() -> None:
     rows = ticks.table(part([("0.07", "3"), ("64000.1", "12.0"), ("100", "0")]))
     assert rows.schema.field("price").type == pa.decimal128(18, 2)
     assert rows.schema.field("amount").type == pa.decimal128(18, 0)
+    assert ticks.table(part([("0.000000000001", "0.12345678")])).schema.field("price").type == pa.decimal128(18, 12)
     assert rows["price"].to_pylist() == [Decimal("0.07"), Decimal("100.00"), Decimal("64000.10")]
 
 

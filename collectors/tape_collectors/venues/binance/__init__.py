@@ -52,6 +52,8 @@ class Binance(msgspec.Struct, frozen=True):
     lifetime_s: float = 86_400.0
     #: it pings every 20 s (spot) or 3 min (futures); with books and quotes subscribed, a minute without any frame is a dead link
     silence_s: float = 60.0
+    #: channels whose batches differ from connection to connection (sheet 1, rule 6): copies of two sockets are not the same frames
+    apart: tuple[str, ...] = ()
 
     def root_of(self, channel: str) -> str:
         """The group that carries a channel: on the futures a wrong root is acked and silent (sheet 3.1)."""
@@ -131,4 +133,5 @@ USDM = Binance(
     paths={"public": "/public/stream", "market": "/market/stream"},
     streams=200,
     sends_per_s=8.0,
+    apart=("depth",),
 )

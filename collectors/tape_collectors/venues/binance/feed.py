@@ -238,7 +238,7 @@ class BinanceFeed:
         if not stream.first_id:
             stream.first_id = event.pu + 1 if event.pu >= 0 else event.U
         records = book.event(t, event, payload)
-        stream.last_id = book.last
+        stream.last_id, stream.at = book.last, event.u
         if book.live and len(records) == 1:
             return records, ()
         if any(isinstance(record, Reset) for record in records):
@@ -261,7 +261,7 @@ class BinanceFeed:
             stream.first_id = event.pu + 1 if event.pu >= 0 else event.U
         records = book.event(t, event, payload)
         book.kept.clear()
-        stream.last_id = book.last
+        stream.last_id, stream.at = book.last, event.u
         return (records, told(records)) if records else NOTHING
 
     def _book(self, stream: Counted) -> DepthBook:

@@ -126,7 +126,7 @@ class BybitFeed(Session):
             if was and not book.live:
                 return records, [*told(records), *self.lost(t, frame.topic)]
         stream.first_id = stream.first_id or event.u
-        stream.last_id = book.last
+        stream.last_id, stream.at = book.last, event.u
         if not self._books:
             records = [record for record in records if isinstance(record, Notice) or type(record).__name__ in ("Gap", "Reset")]
         return records, told(records)

@@ -154,7 +154,7 @@ class GateFeed(Session):
         if event.full:
             self.found(name)
         stream.first_id = stream.first_id or event.first
-        stream.last_id = book.last
+        stream.last_id, stream.at = book.last, event.last
         commands = [*told(records), *self._needed(t, name, book)]
         if not self._books:
             records = [record for record in records if isinstance(record, Notice | Gap | Reset | BookLost)]

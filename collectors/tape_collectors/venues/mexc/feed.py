@@ -145,7 +145,7 @@ class MexcFeed(Session):
             book = self._depths[stream.name] = depth.book(stream.symbol, stream.channel)
         records = book.event(t, event)
         stream.first_id = stream.first_id or event.first
-        stream.last_id = book.last
+        stream.last_id, stream.at = book.last, event.last
         commands = [*told(records), *self._needed(t, book)]
         if not self._books:
             records = [record for record in records if isinstance(record, Notice | Gap | Reset | BookLost)]

@@ -199,7 +199,9 @@ class OkxFeed(Session):
             book = self._depths[name] = DepthBook(frame.arg.instId, frame.arg.channel, self._events.row(frame.arg.instId))
         records: list[Record] = []
         commands: list[Command] = []
+        stream = self.stream(name)
         for event in wire.books(frame.data):
+            stream.at = event.seqId
             if frame.action == "snapshot":
                 records += book.snapshot(t, event)
                 self.found(name)
