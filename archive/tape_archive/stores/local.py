@@ -56,7 +56,7 @@ class LocalStore:
         except OSError as error:
             raise _failure(self.root / path, error) from None
 
-    def chunks(self, path: str, offset: int = 0) -> Iterator[bytes]:
+    def chunks(self, path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
         """See Store."""
         try:
             with self._path(path).open("rb") as file:

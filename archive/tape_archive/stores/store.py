@@ -47,8 +47,9 @@ class Store(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of a file, from ``offset``, at most ``length`` (None: to its end). Raises NotFound."""
 
-    def chunks(self, path: str, offset: int = 0) -> Iterator[bytes]:
-        """The file from ``offset`` to its end, in pieces. Raises NotFound."""
+    def chunks(self, path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+        """The file from ``offset`` to its end, in pieces. ``size``: how large the file is, where that is known; it saves asking. Raises
+        NotFound."""
 
     def put(self, path: str, source: BinaryIO) -> Entry:
         """Write a file whole or not at all, lasting when this returns; replaces what was there. Raises DiskFull."""

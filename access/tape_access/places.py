@@ -1,0 +1,201 @@
+"""Where windows lie, and how one gets to them: hot files, then the cache, then the archive, here or on another machine."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tape_access.cache import Cache
+from tape_access.prefetch import Prefetch
+from tape_access.remote import Remote, decompressed
+from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreUnavailable
+from tape_archive.format.layout import element, name_of
+from tape_archive.format.layout import windows as window_files
+
+#: a folder that changed so lately may change again without its time telling
+_FRESH_NS = 2_000_000_000
+Kind = tuple[str, str]
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """One recorded window. ``start`` and ``end`` in epoch seconds; ``path`` where it lies: a path here, or a URL."""
+
+    start: int
+    end: int
+    coin: str
+    timeframe: str
+    slug: str
+    path: str
+
+
+class Places:
+    """``root`` may be absent where there is a ``remote``."""
+
+    def __init__(self, root: Path, hot: str, cache: Cache, remote: Remote | None, prefetch: int) -> None:
+        self.root, self.hot, self.cache, self.remote = root, hot, cache, remote
+        self._lock = threading.Lock()
+        self._files: dict[str, Path] = {}
+        self._seen: tuple[tuple[str, int], ...] = ()
+        self._version = 0
+        self._listed: tuple[tuple[int, int], list[Window], dict[Kind, list[int]]] = ((-1, -1), [], {})
+        self._prefetch: dict[Kind, Prefetch] = {}
+        self._count = prefetch
+
+    # -- which windows there are -----------------------------------------------------------------------------------------
+
+    def windows(self, fresh: bool = True) -> list[Window]:
+        """All of them, by start. Raises NotFound where no window ever was recorded, StoreDenied, StoreUnavailable."""
+        return self._index(fresh)[0]
+
+    def starts(self, kind: Kind, fresh: bool = True) -> list[int]:
+        """Of one coin and time frame, rising."""
+        return self._index(fresh)[1].get(kind, [])
+
+    def _index(self, fresh: bool) -> tuple[list[Window], dict[Kind, list[int]]]:
+        there = self._here()
+        far = {} if self.remote is None else (self.remote.windows() if fresh else self.remote.catalog.windows)
+        if not there and self.remote is None:
+            raise NotFound(f"no window is recorded: {self.root} has neither {self.hot} nor real_archive; is it the --root of poly-record?")
+        version = self._version, self.remote.catalog.version if self.remote else 0
+        with self._lock:
+            if self._listed[0] != version:
+                self._listed = version, *_sorted({slug: f"{one.path}" for slug, one in far.items()}, self._files, self._url())
+            return self._listed[1], self._listed[2]
+
+    def _url(self) -> str:
+        return self.remote.store.url if self.remote else ""
+
+    def _here(self) -> bool:
+        """Look at the folders of this machine; gives whether any is there. Unchanged ones are not listed again."""
+        hot, cold = self.root / self.hot, self.root / "real_archive"
+        folders = [hot, *sorted(path for path in (cold.iterdir() if reachable(cold) else ()) if path.is_dir())]
+        seen = tuple((str(path), path.stat().st_mtime_ns) for path in folders if reachable(path))
+        now = time.time_ns()
+        with self._lock:
+            if seen != self._seen or any(now - at < _FRESH_NS for _, at in seen):
+                files = {name_of(path.name.partition(".jsonl")[0]): path for path in window_files(self.root, self.hot)}
+                if files != self._files:
+                    self._files, self._version = files, self._version + 1
+                self._seen = seen
+        return bool(seen) or cold.is_dir()
+
+    # -- one window ------------------------------------------------------------------------------------------------------
+
+    def file(self, slug: str, start: int, *, plain: bool) -> Path:
+        """The window's file on this machine. ``plain``: as JSONL whatever it was compressed with. Raises NotFound, StoreUnavailable,
+        Corrupt, ``cache.Homeless``."""
+        name = f"{element(slug)}.jsonl"
+        hot = self.root / self.hot / name
+        if _is_file(hot):
+            return hot
+        month = f"{datetime.fromtimestamp(start, UTC):%Y-%m}"
+        if plain and (cached := self.cache.get(f"{month}/{name}")) is not None:
+            self.cache.hits += 1
+            return cached
+        for ending in ("", ".zst", ".gz"):
+            cold = self.root / "real_archive" / month / (name + ending)
+            if _is_file(cold):
+                return self._opened(f"{month}/{name}", cold) if plain and ending else cold
+        if self.remote is None:
+            raise NotFound(f"{slug} is not recorded under {self.root}")
+        return self.remote.path(slug, month)
+
+    def _opened(self, name: str, cold: Path) -> Path:
+        try:
+            return self.cache.fill(name, lambda: decompressed(cold.name, cold.read_bytes()), str(cold))
+        except PermissionError as error:
+            raise StoreDenied(f"cannot read {cold}: {error.strerror}; ask its owner for the right to read it") from None
+
+    @property
+    def names(self) -> str:
+        """Where was looked, for people."""
+        here = str(self.root / self.hot)
+        return f"{here} or {self.remote.store.url}" if self.remote else here
+
+    def near(self, kind: Kind, start: int) -> int | None:
+        """The recorded start that is nearest to one that is not recorded."""
+        known = self.starts(kind)
+        if not known:
+            return None
+        at = bisect.bisect_left(known, start)
+        return min(known[max(0, at - 1) : at + 1], key=lambda one: abs(one - start))
+
+    # -- ahead -----------------------------------------------------------------------------------------------------------
+
+    def walked(self, kind: Kind, start: int) -> None:
+        """A strategy asked for this window: fetch what it will want next."""
+        if self.remote is None or self._count <= 0:
+            return
+        one = self._prefetch.get(kind)
+        if one is None:
+            one = self._prefetch[kind] = Prefetch(
+                self._count, lambda at: self._bring(kind, at), lambda: self._known(kind), self.remote.pool
+            )
+        one.asked(start)
+
+    def soon(self, kind: Kind, start: int) -> None:
+        """Bring one window, in the background."""
+        if self.remote is not None:
+            self.remote.pool.submit(lambda: self._bring(kind, start))
+
+    def _known(self, kind: Kind) -> Sequence[int]:
+        try:
+            return self.starts(kind, fresh=False)
+        except (NotFound, StoreUnavailable, StoreDenied):
+            return ()
+
+    def _bring(self, kind: Kind, start: int) -> None:
+        from tape_archive.format.errors import TapeError
+        from tape_collectors.venues.polymarket.symbols import at
+
+        try:
+            self.file(at(*kind, start).slug, start, plain=True)
+        except TapeError:
+            # Who asks for it later is told.
+            return
+
+
+def _sorted(far: dict[str, str], here: dict[str, Path], url: str) -> tuple[list[Window], dict[Kind, list[int]]]:
+    from tape_collectors.venues.polymarket.symbols import parse
+
+    found = []
+    for slug, path in ({slug: f"{url}/{path}" for slug, path in far.items()} | {slug: str(path) for slug, path in here.items()}).items():
+        try:
+            one = parse(slug)
+        except SettingsError:
+            continue
+        found.append(Window(one.start, one.end, one.coin, one.timeframe, one.slug, path))
+    found.sort()
+    starts: dict[Kind, list[int]] = {}
+    for window in found:
+        starts.setdefault((window.coin, window.timeframe), []).append(window.start)
+    return found, starts
+
+
+def reachable(folder: Path) -> bool:
+    """Whether a folder is there. Raises StoreDenied or StoreUnavailable where nobody can tell: a mount that is gone is no empty folder."""
+    try:
+        with os.scandir(folder):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise StoreDenied(f"cannot read {folder}: {error.strerror}; ask its owner for the right to read it") from None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot reach {folder}: {error.strerror}; is it mounted?") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise StoreDenied(f"cannot read {path.parent}: {error.strerror}; ask its owner for the right to read it") from None
+    except OSError as error:
+        raise StoreUnavailable(f"cannot reach {path.parent}: {error.strerror}; is it mounted?") from None
