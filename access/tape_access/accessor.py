@@ -144,7 +144,10 @@ class DataAccessor:
         near = self._places.near((coin, timeframe), second)
         if near is None:
             return NotFound(f"no {coin} {timeframe} window is recorded under {self._places.names}")
-        return NotFound(f"no {coin} {timeframe} window starts at {second}; the nearest recorded one starts at {near}")
+        from tape_collectors.venues.polymarket.symbols import at
+
+        slug = at(coin, timeframe, near).slug
+        return NotFound(f"no {coin} {timeframe} window starts at {second}; the nearest recorded one starts at {near} ({slug})")
 
     # -- series ----------------------------------------------------------------------------------------------------------------
 

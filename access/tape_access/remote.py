@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import logging
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
-
-import zstandard
 
 from tape_access.cache import Cache
 from tape_access.catalog import Catalog, Stored
 from tape_access.prefetch import Pool
 from tape_archive import human
+from tape_archive.format.compression import plain
 from tape_archive.format.errors import Corrupt, NotFound, StoreUnavailable
 from tape_archive.stores import Store
 
@@ -186,29 +183,10 @@ class Remote:
 
 def decompressed(name: str, raw: bytes) -> bytes:
     """The content of a file by its name. Raises Corrupt."""
-    try:
-        if name.endswith(".zst"):
-            parts = []
-            for part in _frames(raw):
-                parts.append(part)
-            return b"".join(parts)
-        if name.endswith(".gz"):
-            return gzip.decompress(raw)
-    except (zstandard.ZstdError, OSError, EOFError, zlib.error) as error:
-        raise Corrupt(f"{name}: {error}") from None
-    return raw
-
-
-def _frames(raw: bytes) -> Iterator[bytes]:
-    """One or more zstd frames; what is cut is an error."""
-    rest, seen = raw, 0
-    while rest:
-        one = zstandard.ZstdDecompressor().decompressobj()
-        part = one.decompress(rest)
-        if not one.eof:
-            raise Corrupt("a zstd frame is not whole")
+    parts, seen = [], 0
+    for part in plain(name, [raw]):
+        parts.append(part)
         seen += len(part)
         if seen > _MOST:
-            raise Corrupt(f"more than {_MOST:,} bytes")
-        yield part
-        rest = one.unused_data
+            raise Corrupt(f"{name} holds more than {human.size(_MOST)}")
+    return b"".join(parts)

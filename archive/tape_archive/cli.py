@@ -18,6 +18,7 @@ COMMANDS = {
     "book": ("tape_access.commands.book:command", "The order book at a time, and whether it is proven.", ""),
     "window": ("tape_access.commands.window:command", "One Polymarket window, read back.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
+    "archive": ("tape_archive.commands.archive:command", "Move old windows to the archive, and pack old tapes.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),
     "simulate": ("tape_collectors.cli.simulate:command", "Venue servers on this machine, with faults.", "collect"),

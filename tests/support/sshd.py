@@ -76,7 +76,9 @@ class Sshd:
 
     def start(self) -> None:
         Path("/run/sshd").mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "config")], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [shutil.which("sshd") or "/usr/sbin/sshd", "-D", "-e", "-f", str(self.folder / "config")], stderr=subprocess.DEVNULL
+        )
         for _ in range(500):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
                 return

@@ -60,7 +60,7 @@ class Wire:
                 due, chunk = await queue.get()
                 if (pause := due - loop.time()) > 0:
                     await asyncio.sleep(pause)
-                while self.frozen:
+                while self.frozen:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 if not chunk:
                     writer.transport.abort()

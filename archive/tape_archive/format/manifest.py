@@ -43,13 +43,18 @@ def read(folder: Path) -> dict[str, Entry]:
         content = (folder / NAME).read_bytes()
     except FileNotFoundError:
         return {}
+    return parse(str(folder / NAME), content)
+
+
+def parse(name: str, content: bytes) -> dict[str, Entry]:
+    """The entries that a manifest holds. Raises Corrupt or UnknownVersion; ``name`` is for the message."""
     decode = msgspec.json.Decoder(Entry).decode
     try:
         entries = [decode(line) for line in content.split(b"\n") if line]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{folder / NAME}: {error}; restore it from a copy, or remove it: the tapes themselves are not touched") from None
+        raise Corrupt(f"{name}: {error}; restore it from a copy, or remove it: the tapes themselves are not touched") from None
     if newer := next((entry for entry in entries if entry.format > FORMAT), None):
-        raise UnknownVersion(f"{folder / newer.name} has format {newer.format}, this program reads up to {FORMAT}: upgrade tapeline")
+        raise UnknownVersion(f"{name}: {newer.name} has format {newer.format}, this program reads up to {FORMAT}: upgrade tapeline")
     return {entry.name: entry for entry in entries}
 
 
