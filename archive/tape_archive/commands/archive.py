@@ -82,15 +82,20 @@ def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, A
     now = options["now"] or time.time()
     packing = compression(options["compress"], options["level"])
     report = Report(dry_run=options["dry_run"])
-    if isinstance(target, LocalStore) and target.root.is_dir():
-        for month in target.root.glob("????-??"):
-            sweep(month)
+    _tidy(hot, target)
     if hot.is_dir():
         _windows(report, hot, target, folder, now, packing, options)
     if options["tapes"]:
         far = None if isinstance(target, LocalStore) else target
         _tapes(report, root, far, now, packing, options)
     return report
+
+
+def _tidy(hot: Path, target: Store) -> None:
+    """What killed runs left in the making."""
+    sweep(hot)
+    for month in target.root.glob("????-??") if isinstance(target, LocalStore) else ():
+        sweep(month)
 
 
 def _windows(report: Report, hot: Path, target: Store, folder: str, now: float, packing: Compression, options: dict[str, Any]) -> None:
