@@ -69,6 +69,17 @@ class DataAccessor:
         self.remote = Remote(store, self.cache, self.cache.folder / ".index", hot) if store is not None else None
         self._places = Places(self.root, hot, self.cache, self.remote, prefetch)
 
+    def close(self) -> None:
+        """Let go of the connection; it is made anew when it is needed."""
+        if self.remote is not None:
+            self.remote.store.close()
+
+    def __enter__(self) -> DataAccessor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     # -- windows ---------------------------------------------------------------------------------------------------------------
 
     def windows(self, coin: str | None = None, timeframe: str | None = None) -> list[Window]:

@@ -149,7 +149,7 @@ class Catalog:
             changed, self._now = bool(self._now), {}
             return self._changed() if changed else False
         manifest = found[f"{self.hot}/{NAME}"]
-        if not self._differs(folder) and (manifest is None or not self._differs(manifest)) and self._now:
+        if not self._differs(folder) and (manifest is None or not self._differs(manifest)):
             return False
         files = _files(self.hot, self.store.list(self.hot))
         sealed = _parse(self.hot, self.store.read(f"{self.hot}/{NAME}")) if manifest is not None else {}

@@ -157,6 +157,10 @@ class SftpStore:
         if channel is not None and self._pid == os.getpid():
             channel.close()
 
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
     # -- the connection --------------------------------------------------------------------------------------------------
 
     def _connected(self) -> Channel:
