@@ -95,7 +95,7 @@ class Catalog:
         """Look what has changed. Raises NotFound where there is neither a hot nor a cold folder; StoreUnavailable, StoreDenied, Corrupt."""
         known = [f"{self.cold}/{month}/{NAME}" for month in self._months]
         asked = [self.cold, self.hot, f"{self.hot}/{NAME}", *known]
-        found = dict(zip(asked, self._all(self._stat, asked), strict=True))
+        found = dict(zip(asked, self.store.stats(asked), strict=True))
         if found[self.cold] is None and found[self.hot] is None:
             raise NotFound(f"{self.store.url} has neither {self.hot} nor {self.cold}; is it the --root of the recorders?")
         now = time.time()
@@ -116,12 +116,13 @@ class Catalog:
             months = [entry.name for entry in self.store.list(self.cold) if entry.folder and not entry.name.startswith((".", "_"))]
             new = [month for month in months if month not in self._months]
             paths = [f"{self.cold}/{month}/{NAME}" for month in new]
-            found |= dict(zip(paths, self._all(self._stat, paths), strict=True))
+            found |= dict(zip(paths, self.store.stats(paths), strict=True))
         gone = self._months.keys() - set(months)
         for month in gone:
             del self._months[month]
         stale = [month for month in months if self._stale(month, found.get(f"{self.cold}/{month}/{NAME}"))]
-        for month, windows in zip(stale, self._all(self._month, stale), strict=True):
+        sizes = {month: getattr(found.get(f"{self.cold}/{month}/{NAME}"), "bytes", None) for month in stale}
+        for month, windows in zip(stale, self._all(lambda month: self._month(month, sizes[month]), stale), strict=True):
             self._months[month] = windows
         for entry in found.values():
             self._note(entry)
@@ -130,10 +131,10 @@ class Catalog:
     def _stale(self, month: str, manifest: Entry | None) -> bool:
         return month not in self._months or manifest is None or self._differs(manifest)
 
-    def _month(self, month: str) -> dict[str, Stored]:
+    def _month(self, month: str, size: int | None) -> dict[str, Stored]:
         folder = f"{self.cold}/{month}"
         try:
-            content = self.store.read(f"{folder}/{NAME}")
+            content = b"".join(self.store.chunks(f"{folder}/{NAME}", size=size))
         except NotFound:
             return _files(folder, self.store.list(folder))
         windows = _parse(folder, content)
@@ -152,7 +153,8 @@ class Catalog:
         if not self._differs(folder) and (manifest is None or not self._differs(manifest)):
             return False
         files = _files(self.hot, self.store.list(self.hot))
-        sealed = _parse(self.hot, self.store.read(f"{self.hot}/{NAME}")) if manifest is not None else {}
+        content = b"".join(self.store.chunks(manifest.path, size=manifest.bytes)) if manifest is not None else b""
+        sealed = _parse(self.hot, content)
         self._now = {slug: sealed.get(slug, file) for slug, file in files.items()}
         for entry in (folder, manifest):
             self._note(entry)
@@ -175,12 +177,6 @@ class Catalog:
     def _changed(self) -> bool:
         self.version += 1
         return True
-
-    def _stat(self, path: str) -> Entry | None:
-        try:
-            return self.store.stat(path)
-        except NotFound:
-            return None
 
     def _all(self, call: Callable[[str], T], some: Iterable[str]) -> list[T]:
         """Together: the round trips of many questions are one."""

@@ -9,15 +9,20 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tape_access.cache import Cache
+from tape_access.catalog import Stored
 from tape_access.prefetch import Prefetch
 from tape_access.remote import Remote, decompressed
 from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreUnavailable
 from tape_archive.format.layout import element, name_of
 from tape_archive.format.layout import windows as window_files
+
+if TYPE_CHECKING:
+    from tape_collectors.venues.polymarket.symbols import Window as Named
 
 #: a folder that changed so lately may change again without its time telling
 _FRESH_NS = 2_000_000_000
@@ -44,7 +49,8 @@ class Places:
         self._files: dict[str, Path] = {}
         self._seen: tuple[tuple[str, int], ...] = ()
         self._version = 0
-        self._listed: tuple[tuple[int, int], list[Window], dict[Kind, list[int]]] = ((-1, -1), [], {})
+        self._listed: tuple[tuple[int, int], dict[Kind, list[int]]] = ((-1, -1), {})
+        self._names: dict[str, Named | None] = {}
         self._prefetch: dict[Kind, Prefetch] = {}
         self._count = prefetch
 
@@ -52,22 +58,44 @@ class Places:
 
     def windows(self, fresh: bool = True) -> list[Window]:
         """All of them, by start. Raises NotFound where no window ever was recorded, StoreDenied, StoreUnavailable."""
-        return self._index(fresh)[0]
+        far = self._look(fresh)
+        paths = {slug: f"{self._url()}/{one.path}" for slug, one in far.items()} | {slug: str(path) for slug, path in self._files.items()}
+        named = ((self._parsed(slug), path) for slug, path in paths.items())
+        return sorted(Window(one.start, one.end, one.coin, one.timeframe, one.slug, path) for one, path in named if one is not None)
 
     def starts(self, kind: Kind, fresh: bool = True) -> list[int]:
         """Of one coin and time frame, rising."""
-        return self._index(fresh)[1].get(kind, [])
-
-    def _index(self, fresh: bool) -> tuple[list[Window], dict[Kind, list[int]]]:
-        there = self._here()
-        far = {} if self.remote is None else (self.remote.windows() if fresh else self.remote.catalog.windows)
-        if not there and self.remote is None:
-            raise NotFound(f"no window is recorded: {self.root} has neither {self.hot} nor real_archive; is it the --root of poly-record?")
+        far = self._look(fresh)
         version = self._version, self.remote.catalog.version if self.remote else 0
         with self._lock:
             if self._listed[0] != version:
-                self._listed = version, *_sorted({slug: f"{one.path}" for slug, one in far.items()}, self._files, self._url())
-            return self._listed[1], self._listed[2]
+                found: dict[Kind, list[int]] = {}
+                for slug in far.keys() | self._files.keys():
+                    if (one := self._parsed(slug)) is not None:
+                        found.setdefault((one.coin, one.timeframe), []).append(one.start)
+                for some in found.values():
+                    some.sort()
+                self._listed = version, found
+            return self._listed[1].get(kind, [])
+
+    def _look(self, fresh: bool) -> dict[str, Stored]:
+        there = self._here()
+        if self.remote is not None:
+            return self.remote.windows() if fresh else self.remote.catalog.windows
+        if not there:
+            raise NotFound(f"no window is recorded: {self.root} has neither {self.hot} nor real_archive; is it the --root of poly-record?")
+        return {}
+
+    def _parsed(self, slug: str) -> Named | None:
+        """What a slug names; None for files that are no windows. Slugs are read once: there may be a hundred thousand."""
+        from tape_collectors.venues.polymarket.symbols import parse
+
+        if slug not in self._names:
+            try:
+                self._names[slug] = parse(slug)
+            except SettingsError:
+                self._names[slug] = None
+        return self._names[slug]
 
     def _url(self) -> str:
         return self.remote.store.url if self.remote else ""
@@ -160,23 +188,6 @@ class Places:
         except TapeError:
             # Who asks for it later is told.
             return
-
-
-def _sorted(far: dict[str, str], here: dict[str, Path], url: str) -> tuple[list[Window], dict[Kind, list[int]]]:
-    from tape_collectors.venues.polymarket.symbols import parse
-
-    found = []
-    for slug, path in ({slug: f"{url}/{path}" for slug, path in far.items()} | {slug: str(path) for slug, path in here.items()}).items():
-        try:
-            one = parse(slug)
-        except SettingsError:
-            continue
-        found.append(Window(one.start, one.end, one.coin, one.timeframe, one.slug, path))
-    found.sort()
-    starts: dict[Kind, list[int]] = {}
-    for window in found:
-        starts.setdefault((window.coin, window.timeframe), []).append(window.start)
-    return found, starts
 
 
 def reachable(folder: Path) -> bool:

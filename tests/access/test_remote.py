@@ -147,7 +147,7 @@ def test_a_second_process_asks_for_nothing_that_has_not_changed(tmp_path: Path, 
 
     again = DataAccessor(tmp_path / "mac", tmp_path / "cache", remote=Counting(), prefetch=0)  # type: ignore[arg-type]
     assert len(again.list_all_windows(use_cache=False)) == 40
-    assert asked == ["stat"] * 4, "the two folders and the two manifests, at once"
+    assert asked == ["stats"], "the two folders and the two manifests, at once"
     archived(root, 1, FIRST + 100 * LENGTH)
     assert len(again.list_all_windows(use_cache=False)) == 41
     reader.store.close()

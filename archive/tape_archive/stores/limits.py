@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,10 @@ class Retrying:
     def stat(self, path: str) -> Entry:
         """See Store."""
         return self._try(lambda: self.store.stat(path))
+
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """See Store."""
+        return self._try(lambda: self.store.stats(paths))
 
     def list(self, folder: str = "") -> list[Entry]:
         """See Store."""
@@ -107,6 +112,11 @@ class Limited:
         """See Store."""
         self._pay(0, 1)
         return self.store.stat(path)
+
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """See Store."""
+        self._pay(0, len(paths))
+        return self.store.stats(paths)
 
     def list(self, folder: str = "") -> list[Entry]:
         """See Store."""

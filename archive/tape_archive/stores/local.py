@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import os
 import shutil
 import stat as modes
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from tape_archive.format.atomic import failure, make_folder, sync_folder
 from tape_archive.format.errors import NotFound, StoreDenied, StoreUnavailable, TapeError
-from tape_archive.stores.store import CHUNK, Entry, hidden, inside
+from tape_archive.stores.store import CHUNK, Entry, hidden, inside, there
 
 
 class LocalStore:
@@ -29,6 +30,10 @@ class LocalStore:
             return _entry(inside(path), self._path(path).stat())
         except OSError as error:
             raise _failure(self.root / path, error) from None
+
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """See Store."""
+        return [there(self.stat, path) for path in paths]
 
     def list(self, folder: str = "") -> list[Entry]:
         """See Store."""

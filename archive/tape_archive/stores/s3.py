@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreError, StoreUnavailable
-from tape_archive.stores.store import CHUNK, Entry, hidden, inside
+from tape_archive.stores.store import CHUNK, Entry, hidden, inside, there
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -55,6 +57,11 @@ class S3Store:
                     raise
                 return Entry(path, 0, 0, folder=True)
             return Entry(path, head["ContentLength"], _ns(head["LastModified"]))
+
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """See Store."""
+        with ThreadPoolExecutor(16) as pool:
+            return [*pool.map(lambda path: there(self.stat, path), paths)]
 
     def list(self, folder: str = "") -> list[Entry]:
         """See Store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import os
 import re
@@ -18,7 +19,7 @@ import msgspec
 from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreUnavailable
 from tape_archive.stores import ssh
 from tape_archive.stores.ssh import Attributes, Channel, Reply, wait
-from tape_archive.stores.store import Entry, hidden, inside
+from tape_archive.stores.store import Entry, hidden, inside, there
 
 T = TypeVar("T")
 #: every server takes 32 KiB a request; OpenSSH says (limits@openssh.com) that it takes more
@@ -107,13 +108,28 @@ class SftpStore:
         """See Store."""
         path = inside(path)
 
-        def ask(channel: Channel) -> Entry:
-            real, got = channel.send(ssh.REALPATH, self._at(path)), channel.send(ssh.STAT, self._at(path))
+        return self._call(lambda channel: self._stated(channel, path)())
+
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """See Store. One round trip."""
+        wanted = [inside(path) for path in paths]
+
+        def ask(channel: Channel) -> builtins.list[Entry | None]:
+            asked = [self._stated(channel, path) for path in wanted]
+            return [there(lambda _, one=one: one(), "") for one in asked]  # type: ignore[misc]
+
+        return self._call(ask)
+
+    def _stated(self, channel: Channel, path: str) -> Callable[[], Entry]:
+        """Ask; the answer is there when the returned call is made."""
+        real, got = channel.send(ssh.REALPATH, self._at(path)), channel.send(ssh.STAT, self._at(path))
+
+        def answer() -> Entry:
             found = ssh.attributes(self._wait(got), self._name(path))
             self._kept(real, path)
             return _entry(path, found)
 
-        return self._call(ask)
+        return answer
 
     def list(self, folder: str = "") -> list[Entry]:
         """See Store."""

@@ -6,14 +6,15 @@ is refused with ``StoreDenied``, wherever it came from. "Not there" (``NotFound`
 
 from __future__ import annotations
 
+import builtins
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import msgspec
 
-from tape_archive.format.errors import SettingsError, StoreDenied
+from tape_archive.format.errors import NotFound, SettingsError, StoreDenied
 
 CHUNK = 1 << 20
 
@@ -41,6 +42,9 @@ class Store(Protocol):
     def stat(self, path: str) -> Entry:
         """One file or folder. Raises NotFound."""
 
+    def stats(self, paths: Sequence[str]) -> builtins.list[Entry | None]:
+        """Several at once, for the price of one where the store can; None for what is not there."""
+
     def list(self, folder: str = "") -> list[Entry]:
         """What is directly in a folder, by name; temporary files (``.*.tmp``) are not shown. Raises NotFound."""
 
@@ -67,6 +71,14 @@ def inside(path: str) -> str:
     if path.startswith("/") or ".." in elements or "\0" in path or "\\" in path:
         raise StoreDenied(f"{path!r} leads out of the store; it is refused")
     return "/".join(elements)
+
+
+def there(stat: Callable[[str], Entry], path: str) -> Entry | None:
+    """A stat that says None for what is not there."""
+    try:
+        return stat(path)
+    except NotFound:
+        return None
 
 
 def hidden(name: str) -> bool:
