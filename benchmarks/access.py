@@ -301,11 +301,8 @@ def bulk(bench: Bench, folder: Path) -> None:
             store.close()
             command = ["sftp", "-q", "-P", str(port), *bench.options, f"127.0.0.1:{path}", str(folder / "bulk")]
             theirs = min(timed(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3))  # noqa: B023
-            connecting = timed(
-                lambda: subprocess.run(
-                    [*command[:-2], f"127.0.0.1:{folder}/known", str(folder / "nothing")], check=False, capture_output=True  # noqa: B023
-                )
-            )
+            nothing = [*command[:-2], f"127.0.0.1:{folder}/known", str(folder / "nothing")]
+            connecting = timed(lambda: subprocess.run(nothing, check=False, capture_output=True))  # noqa: B023
         print(
             f"{delay * 1000:4.0f} ms round trip   ours {size / ours / 1e6:7.1f} MB/s   sftp {size / max(theirs - connecting, 1e-3) / 1e6:7.1f} MB/s (without its connecting), {size / theirs / 1e6:7.1f} with"
         )

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from tape_access.cache import MEGABYTE, Cache, Homeless
+from tape_access.files import Files
+from tape_access.mounted import MountStore, mount_of
 from tape_access.places import Places, Window, reachable
 from tape_access.remote import Remote
-from tape_archive.format.errors import Busy, DiskFull, NotFound, SettingsError
-from tape_archive.format.layout import element
-from tape_archive.stores import Store, open_store
+from tape_access.sources import cache_folder, remote_store, temporary
+from tape_archive.format.errors import Busy, NotFound
+from tape_archive.stores import Store
+from tape_archive.stores.fallback import Fallback
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +41,9 @@ class DataAccessor:
     ``vps_archive_path`` name the same things as older scripts do.
 
     ``cache_dir`` (default: ``TAPE_CACHE``, else ``~/.cache/tapeline``) holds at most ``cache_max_size_mb`` of what was fetched, least
-    recently used first out; other processes may share it. ``prefetch``: how many windows are fetched ahead (0: none).
-    Safe to use from several threads.
+    recently used first out; other processes may share it. ``prefetch``: how many windows are fetched ahead (0: none). A hot folder that is
+    mounted (sshfs) is read with a deadline and copied into the cache: a mount that hangs never hangs who asks, the remote side is asked
+    instead. Safe to use from several threads.
     """
 
     def __init__(
@@ -59,15 +60,21 @@ class DataAccessor:
         prefetch: int = 3,
     ) -> None:
         if hot_dir is not None and root is None:
-            root = Path(hot_dir).expanduser().resolve().parent
+            # Not resolve(): the hot folder may be a mount that hangs.
+            root = Path(os.path.abspath(Path(hot_dir).expanduser())).parent  # noqa: PTH100
         self.root = Path(root or os.environ.get("TAPE_ROOT") or ".").expanduser()
         hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
-        store = _store(remote, vps_user, vps_host, vps_archive_path)
-        if store is None and not reachable(self.root):
+        store = remote_store(remote, vps_user, vps_host, vps_archive_path)
+        mounted = mount_of(self.root / hot)
+        if mounted:
+            mount = MountStore(self.root)
+            store = Fallback(mount, store) if store is not None else mount
+        elif store is None and not reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
-        self.cache = Cache(_cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
+        self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
         self.remote = Remote(store, self.cache, self.cache.folder / ".index", hot) if store is not None else None
-        self._places = Places(self.root, hot, self.cache, self.remote, prefetch)
+        self._files = Files(None if mounted else self.root, self.remote)
+        self._places = Places(None if mounted else self.root, hot, self.cache, self.remote, prefetch)
 
     def close(self) -> None:
         """Let go of the connection; it is made anew when it is needed."""
@@ -145,7 +152,7 @@ class DataAccessor:
             except NotFound:
                 raise self._nearest(*kind, window.start) from None
             except Homeless as error:
-                return _temporary(window.slug, error)
+                return temporary(window.slug, error)
             # Evicted by another process before it could be held: once more.
             if self.cache.folder not in path.parents or self.cache.keep(path):
                 return path
@@ -180,9 +187,9 @@ class DataAccessor:
         """
         from tape_access.series import read
 
-        reachable((self.root / out).parent)
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        return read(self.root / out, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
+        base = self._files.series(out, bounds[0], bounds[1])
+        return read(base, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
 
     @overload
     def ticks(
@@ -227,9 +234,8 @@ class DataAccessor:
         """
         from tape_access.ticks import read
 
-        reachable(self.root / "orderbook_ticks")
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        table = read(self.root, exchange, symbol, bounds[0], bounds[1], columns)
+        table = read(self._files.ticks(exchange, symbol, bounds[0], bounds[1]), exchange, symbol, bounds[0], bounds[1], columns)
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
@@ -252,49 +258,3 @@ def _ns(at: Moment) -> int:
         whole = at if at.tzinfo else at.replace(tzinfo=UTC)
         return round(whole.timestamp() * 1_000_000) * 1000
     return parse_time(str(at))
-
-
-def _store(remote: str | Store | None, user: str | None, host: str | None, archive: str | None) -> Store | None:
-    """The remote side that the caller or the environment names."""
-    if remote is not None and not isinstance(remote, str):
-        return remote
-    given = remote or (None if host else os.environ.get("TAPE_REMOTE"))
-    if given:
-        return open_store(given)
-    host = host or os.environ.get("VPS_HOST")
-    if not host:
-        return None
-    from tape_archive.stores.sftp import SftpStore, Target
-
-    path = (archive or os.environ.get("VPS_PATH") or "polymarket").rstrip("/").removesuffix("/real_archive")
-    port = os.environ.get("VPS_PORT", "0")
-    if not port.isdecimal():
-        raise SettingsError(f"VPS_PORT={port}: expected a number")
-    target = Target(host, user or os.environ.get("VPS_USER", ""), int(port), os.environ.get("VPS_PEM_KEY", ""))
-    return SftpStore(target, path.removeprefix("~/") if path != "~" else ".")
-
-
-def _cache_folder(given: str | os.PathLike[str] | None, store: Store | None, root: Path) -> Path:
-    """One folder for each place that is read: the same window of two machines are two files."""
-    if given is not None:
-        return Path(given).expanduser()
-    base = os.environ.get("TAPE_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "tapeline"
-    name = store.url if store is not None else str(root.resolve())
-    last = element(name.rstrip("/").rpartition("/")[2] or "root")[:40]
-    return Path(base).expanduser() / f"{last}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-
-
-def _temporary(slug: str, error: Homeless) -> Path:
-    """What found no room in the cache, as a file of this process."""
-    log.warning("%s: %s is kept for this process only", error, slug)
-    try:
-        path = Path(_scratch().name) / f"{element(slug)}.jsonl"
-        path.write_bytes(error.content)
-    except OSError as full:
-        raise DiskFull(f"{error}; and nowhere else is room for {slug}: {full.strerror}") from None
-    return path
-
-
-@functools.cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="tape-")

@@ -2,6 +2,7 @@
 
     <folder>/YYYY-MM/<name>            the file, as a strategy reads it
     <folder>/YYYY-MM/.<name>.sum       its bytes and sha256, and when it was fetched
+    <folder>/files/...                 series and ticks, as ``sync`` keeps them; they count, and are evicted like the others
 
 Rules:
 
@@ -20,9 +21,10 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -138,28 +140,34 @@ class Cache:
             self._checked[name] = seen.st_size, seen.st_mtime_ns, seen.st_ino
         return path
 
-    def _make_room(self, need: int) -> None:
+    def _make_room(self, need: int, keep: Collection[Path] = ()) -> None:
         """Rule 5; under the lock."""
         files = sorted(self._files(), key=lambda one: one[0])
         total = sum(size for _, size, _ in files)
         for _, size, path in files:
             if total + need <= self.limit:
                 return
-            if _evict(path):
+            if path not in keep and _evict(path):
                 total -= size
         if total + need > self.limit:
             raise DiskFull(f"the cache {self.folder} is full of files that are being read; give it more (cache_max_size_mb)")
+
+    def room(self, need: int, keep: Collection[Path] = ()) -> None:
+        """Make room for a file that somebody else stores below ``files``; those of ``keep`` stay. Raises DiskFull."""
+        with self._locked():
+            self._make_room(need, keep)
 
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """(last used, bytes, path) of what is stored."""
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             if folder.name.startswith(".") or not folder.is_dir():
                 continue
-            for entry in os.scandir(folder):
-                if not entry.name.startswith("."):
+            for path in folder.rglob("*"):
+                if not path.name.startswith(".") or path.suffix == ".part":
                     with contextlib.suppress(OSError):
-                        seen = entry.stat()
-                        yield seen.st_atime_ns, seen.st_size, Path(entry.path)
+                        seen = path.stat()
+                        if stat.S_ISREG(seen.st_mode):
+                            yield seen.st_atime_ns, seen.st_size, path
 
     # -- pins ------------------------------------------------------------------------------------------------------------
 

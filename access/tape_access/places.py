@@ -41,9 +41,9 @@ class Window(msgspec.Struct, frozen=True, order=True):
 
 
 class Places:
-    """``root`` may be absent where there is a ``remote``."""
+    """``root`` None: nothing is read on this machine itself (it is a mount, which is read as ``remote``)."""
 
-    def __init__(self, root: Path, hot: str, cache: Cache, remote: Remote | None, prefetch: int) -> None:
+    def __init__(self, root: Path | None, hot: str, cache: Cache, remote: Remote | None, prefetch: int) -> None:
         self.root, self.hot, self.cache, self.remote = root, hot, cache, remote
         self._lock = threading.Lock()
         self._files: dict[str, Path] = {}
@@ -102,6 +102,8 @@ class Places:
 
     def _here(self) -> bool:
         """Look at the folders of this machine; gives whether any is there. Unchanged ones are not listed again."""
+        if self.root is None:
+            return False
         hot, cold = self.root / self.hot, self.root / "real_archive"
         folders = [hot, *sorted(path for path in (cold.iterdir() if reachable(cold) else ()) if path.is_dir())]
         seen = tuple((str(path), path.stat().st_mtime_ns) for path in folders if reachable(path))
@@ -120,14 +122,14 @@ class Places:
         """The window's file on this machine. ``plain``: as JSONL whatever it was compressed with. Raises NotFound, StoreUnavailable,
         Corrupt, ``cache.Homeless``."""
         name = f"{element(slug)}.jsonl"
-        hot = self.root / self.hot / name
-        if _is_file(hot):
+        if self.root is not None and _is_file(hot := self.root / self.hot / name):
             return hot
         month = f"{datetime.fromtimestamp(start, UTC):%Y-%m}"
         if plain and (cached := self.cache.get(f"{month}/{name}")) is not None:
             self.cache.hits += 1
             return cached
-        for ending in ("", ".zst", ".gz"):
+        for ending in ("", ".zst", ".gz") if self.root is not None else ():
+            assert self.root is not None
             cold = self.root / "real_archive" / month / (name + ending)
             if _is_file(cold):
                 return self._opened(f"{month}/{name}", cold) if plain and ending else cold
@@ -144,8 +146,8 @@ class Places:
     @property
     def names(self) -> str:
         """Where was looked, for people."""
-        here = str(self.root / self.hot)
-        return f"{here} or {self.remote.store.url}" if self.remote else here
+        here = [str(self.root / self.hot)] if self.root is not None else []
+        return " or ".join([*here, *([self.remote.store.url] if self.remote else [])])
 
     def near(self, kind: Kind, start: int) -> int | None:
         """The recorded start that is nearest to one that is not recorded."""

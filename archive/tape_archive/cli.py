@@ -17,6 +17,7 @@ COMMANDS = {
     "coverage": ("tape_access.commands.coverage:command", "What is complete, what is missing and why.", ""),
     "book": ("tape_access.commands.book:command", "The order book at a time, and whether it is proven.", ""),
     "window": ("tape_access.commands.window:command", "One Polymarket window, read back.", ""),
+    "sync": ("tape_access.commands.sync:command", "Bring series and ticks from the VPS.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Move old windows to the archive, and pack old tapes.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),

@@ -57,6 +57,21 @@ def parts(folder: Path) -> list[PartFile]:
     return sorted(found)
 
 
+def part_of(name: str) -> tuple[int, int] | None:
+    """The tape times (unix ns) of the first and last row of a part, by its name; None for other files."""
+    match = _PART.match(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def day_of(name: str) -> tuple[int, int] | None:
+    """The first and last unix ns of a ``date=`` folder; None for other folders."""
+    try:
+        begin = int(datetime.strptime(name, "date=%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    except ValueError:
+        return None
+    return begin, begin + 86_400_000_000_000 - 1
+
+
 def _names(folder: Path, key: str) -> list[str]:
     found = []
     for path in folder.glob(f"{key}*"):
