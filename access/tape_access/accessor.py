@@ -74,7 +74,7 @@ class DataAccessor:
         self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
         self.remote = Remote(store, self.cache, self.cache.folder / ".index", hot) if store is not None else None
         self._files = Files(None if mounted else self.root, self.remote)
-        self._places = Places(None if mounted else self.root, hot, self.cache, self.remote, prefetch)
+        self.places = Places(None if mounted else self.root, hot, self.cache, self.remote, prefetch)
 
     def close(self) -> None:
         """Let go of the connection; it is made anew when it is needed."""
@@ -93,7 +93,7 @@ class DataAccessor:
         """Every recorded window, by start. Files that are no windows are not listed. Raises NotFound where no window ever was recorded,
         StoreDenied and StoreUnavailable for what cannot be read: never an empty list in their place. A remote list that was seen once is
         served while the remote side is away, with a warning that says how old it is."""
-        found = self._places.windows()
+        found = self.places.windows()
         if coin is None and timeframe is None:
             return list(found)
         return [one for one in found if coin in (None, one.coin) and timeframe in (None, one.timeframe)]
@@ -103,7 +103,7 @@ class DataAccessor:
         side now, even if it was looked at in the last seconds."""
         if not use_cache and self.remote is not None:
             self.remote.windows(0.0)
-        return list(self._places.starts((coin, timeframe)))
+        return list(self.places.starts((coin, timeframe)))
 
     def get_window_jsonl(self, start: Moment, coin: str = "btc", timeframe: str = "15m", prefetch: bool = True) -> Path:
         """The file of the window that starts at ``start`` (epoch seconds, datetime, ISO-8601, or a slug), as plain JSONL.
@@ -130,7 +130,7 @@ class DataAccessor:
         kind = (coin, timeframe)
         for start in starts:
             second = _ns(start) // SECOND
-            self._places.soon(kind, second)
+            self.places.soon(kind, second)
 
     def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
         from tape_collectors.venues.polymarket.symbols import at, check, parse
@@ -145,10 +145,10 @@ class DataAccessor:
                 raise self._nearest(window.coin, window.timeframe, second)
         kind = window.coin, window.timeframe
         if prefetch:
-            self._places.walked(kind, window.start)
+            self.places.walked(kind, window.start)
         for _ in range(3):
             try:
-                path = self._places.file(window.slug, window.start, plain=plain)
+                path = self.places.file(window.slug, window.start, plain=plain)
             except NotFound:
                 raise self._nearest(*kind, window.start) from None
             except Homeless as error:
@@ -159,9 +159,9 @@ class DataAccessor:
         raise Busy(f"the cache {self.cache.folder} is too small for the processes that share it; give it more (cache_max_size_mb)")
 
     def _nearest(self, coin: str, timeframe: str, second: int) -> NotFound:
-        near = self._places.near((coin, timeframe), second)
+        near = self.places.near((coin, timeframe), second)
         if near is None:
-            return NotFound(f"no {coin} {timeframe} window is recorded under {self._places.names}")
+            return NotFound(f"no {coin} {timeframe} window is recorded under {self.places.names}")
         from tape_collectors.venues.polymarket.symbols import at
 
         slug = at(coin, timeframe, near).slug

@@ -22,12 +22,14 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tape_archive.format import errors
-from tape_archive.format.errors import NotFound, StoreDenied, StoreError, StoreUnavailable
+from tape_archive.format.errors import LocalError, NotFound, StoreDenied, StoreError, StoreUnavailable
 from tape_archive.stores.local import LocalStore
 from tape_archive.stores.store import Entry, there
 
 #: one answer; a file is asked for in pieces
 _PIECE = 4 << 20
+#: killed, and not gone yet
+_DYING: list[subprocess.Popen[bytes]] = []
 _HEAD = struct.Struct(">BQ")
 _ERRORS = {kind.__name__: kind for kind in (NotFound, StoreDenied, StoreError, StoreUnavailable)}
 
@@ -125,11 +127,10 @@ class MountStore:
     def alive(self) -> bool:
         """Whether the mount answers in time."""
         try:
-            self.stat("")
-        except StoreUnavailable:
+            # A stat may be answered by the kernel alone.
+            self._ask("free", "")
+        except (StoreUnavailable, NotFound):
             return False
-        except (NotFound, StoreError):
-            return True
         return True
 
     # -- the child -------------------------------------------------------------------------------------------------------
@@ -168,11 +169,17 @@ class MountStore:
         if self._child is None or self._pid != os.getpid() or self._child.poll() is not None:
             self._end()
             command = [sys.executable, "-m", "tape_access.mounted", str(self.root)]
-            self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            # It finds what this process finds, however that was put on the path.
+            path = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100
+            environment = {**os.environ, "PYTHONPATH": path}
+            pipe = subprocess.PIPE
+            self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
             self._pid = os.getpid()
             # Its start is not the mount's time.
             assert self._child.stdout is not None
-            os.read(self._child.stdout.fileno(), 1)
+            if not os.read(self._child.stdout.fileno(), 1):
+                self._end()
+                raise LocalError(f"the process that reads {self.url} did not start")
         return self._child
 
     def _end(self) -> None:
@@ -185,8 +192,7 @@ class MountStore:
                 with contextlib.suppress(OSError):
                     stream.close()
         # A process that waits for a dead mount may take its time to die; whoever asked does not wait for it.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(0.2)
+        _DYING[:] = [one for one in [*_DYING, child] if one.poll() is None]
 
 
 def _serve(root: str) -> None:
@@ -200,13 +206,17 @@ def _serve(root: str) -> None:
         try:
             if ask.call == "stat":
                 answer = msgspec.json.encode(store.stat(ask.path))
+            elif ask.call == "free":
+                os.statvfs(root)
+                answer = b""
             elif ask.call == "list":
                 answer = msgspec.json.encode(store.list(ask.path))
             else:
                 answer = store.read(ask.path, ask.offset, ask.length)
             ok = 1
-        except errors.TapeError as error:
-            ok, answer = 0, msgspec.json.encode((type(error).__name__, str(error)))
+        except (errors.TapeError, OSError) as error:
+            kind = type(error).__name__ if isinstance(error, errors.TapeError) else "StoreUnavailable"
+            ok, answer = 0, msgspec.json.encode((kind, str(error)))
         out.write(_HEAD.pack(ok, len(answer)) + answer)
         out.flush()
 

@@ -86,6 +86,27 @@ class Places:
             raise NotFound(f"no window is recorded: {self.root} has neither {self.hot} nor real_archive; is it the --root of poly-record?")
         return {}
 
+    def slugs(self) -> set[str]:
+        """What is recorded, windows and other files of the hot folder, by the names of their files."""
+        far = self._look(True)
+        return {slug for slug in (*far, *self._files) if self._parsed(slug) is not None}
+
+    def holds(self, slug: str) -> bool:
+        """Whether a window is recorded. Nothing is fetched."""
+        far = self._look(True)
+        return (slug in far or slug in self._files) and self._parsed(slug) is not None
+
+    def size(self, slug: str) -> tuple[int, float] | None:
+        """Bytes of a window's plain content and unix seconds of its end, where that is known without fetching it."""
+        window = self._parsed(slug)
+        if slug in self._files or self.remote is None or window is None:
+            return None
+        known = self._look(True).get(slug)
+        if known is None or not known.sealed:
+            return None
+        plain = known.plain_bytes or (known.bytes if known.name.endswith(".jsonl") else 0)
+        return (plain, float(window.end)) if plain else None
+
     def _parsed(self, slug: str) -> Named | None:
         """What a slug names; None for files that are no windows. Slugs are read once: there may be a hundred thousand."""
         from tape_collectors.venues.polymarket.symbols import parse

@@ -58,6 +58,19 @@ def _start(path: Path) -> int:
     return int(day.timestamp()) + int(match[2] or 0) * 3600
 
 
+def get_output_path(base: str, split_hours: int = 12) -> str:
+    """The file that a row of now goes to: ``logs/cex.csv`` -> ``logs/cex_20260110_12.csv`` (UTC). ``split_hours`` 0, 1, 6, 12 or 24; other
+    values raise ValueError, as the helper of older scripts does."""
+    import time
+
+    from tape_archive.format.layout import csv_path
+
+    try:
+        return str(csv_path(Path(base), split_hours, time.time_ns()))
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
 def read(
     base: Path, start: int | None, end: int | None, *, venue: str | None, symbol: str | None, columns: list[str] | None
 ) -> pd.DataFrame:

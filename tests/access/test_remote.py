@@ -364,7 +364,7 @@ def test_without_room_a_window_is_served_all_the_same(tmp_path: Path, server: Ss
 def settled(reader: Reader) -> set[int]:
     """The windows in the cache once nothing is under way."""
     for _ in range(500):
-        if not any(one._under_way for one in reader.data._places._prefetch.values()):
+        if not any(one._under_way for one in reader.data.places._prefetch.values()):
             break
         time.sleep(0.01)
     return {int(path.stem.rpartition("-")[2]) for path in (reader.here / "cache").glob("2026-01/*.jsonl")}
