@@ -138,7 +138,10 @@ def resolve(path: Any) -> Path | None:
 def _opening(original: Any) -> Any:
     def opened(file: Any, mode: str = "r", *args: Any, **more: Any) -> Any:
         found = name_under(file)
-        if found and not _own(found) and any(one in mode for one in "wax+"):
+        writes = bool(found) and any(one in mode for one in "wax+")
+        if found and writes and not _own(found):
+            if _own("") and not _there(found):
+                return original(file, mode, *args, **more)
             raise PermissionError(errno.EROFS, "windows are for reading only; write elsewhere than under real/", os.fsdecode(file))
         place = resolve(file)
         if place is None:
