@@ -10,7 +10,7 @@ from tape_access.places import reachable
 from tape_access.remote import Remote
 from tape_access.sync import Sync
 from tape_archive.format.errors import NotFound
-from tape_archive.format.ticks import FOLDER, day_of, part_of
+from tape_archive.format.ticks import FOLDER, day_of, part_of, uncovered
 from tape_archive.stores import Entry
 
 SECOND = 1_000_000_000
@@ -49,7 +49,9 @@ class Files:
         wanted: list[Entry] = []
         for day in self._list(folder):
             if day.folder and _meets(day_of(day.name), start, end):
-                wanted += [entry for entry in self._list(day.path) if _meets(part_of(entry.name), start, end)]
+                named = {entry.path: entry for entry in self._list(day.path)}
+                parts = uncovered(part for part in map(part_of, named) if part is not None)
+                wanted += [named[part.path] for part in parts if _meets((part.first, part.last), start, end)]
         return self._bring(wanted)
 
     def _keys(self, folder: str, key: str) -> list[str]:

@@ -23,12 +23,12 @@ from tape_archive.format import manifest
 from tape_archive.format.atomic import failure, sync_folder, write_atomic
 from tape_archive.format.compression import Compression, plain
 from tape_archive.format.errors import Corrupt, NotFound, TapeError
-from tape_archive.stores import Store
+from tape_archive.stores import LocalStore, Store
 
 CHUNK = 1 << 20
 #: files between two writes of a manifest
 BATCH = 64
-
+_IN_MEMORY = 32 << 20
 
 _UNSEALED = manifest.Entry(name="", bytes=0, sha256="", lines=0, frames=0, first_ns=0, last_ns=0, gaps=0, sealed=False)
 
@@ -97,8 +97,9 @@ class Mover:
         source = self.hot / one.name
         name = one.name + self.compression.ending
         moved = Moved(one.name, folder, one.bytes, 0)
-        with tempfile.TemporaryFile() as file:
-            sizes = recode(_pieces(source), self.compression, None if self.dry_run else file, one.bytes)
+        before = _stamp(source)
+        with staging(self.target) as file:
+            sizes = recode(_pieces(source), self.compression, None if self.dry_run else file)
             moved.stored = sizes.bytes
             if known is not None and known.sha256 != sizes.plain_sha256:
                 moved.why = "damaged: it is not what it was when it was sealed; it stays (see tape verify)"
@@ -119,6 +120,9 @@ class Mover:
                 file.seek(0)
                 self.target.put(f"{folder}/{name}", file)
                 verify(self.target, f"{folder}/{name}", sizes)
+        if _stamp(source) != before:
+            moved.why = "it was written to while it was archived; it stays"
+            return moved, None
         entry = known or other or _UNSEALED
         return moved, msgspec.structs.replace(entry, name=name, **msgspec.structs.asdict(sizes))
 
@@ -132,8 +136,16 @@ class Mover:
         return True
 
 
-def recode(pieces: Iterator[bytes], compression: Compression, into: BinaryIO | None, size: int = 0) -> Sizes:
-    """Compress plain pieces into a file (None: only measure). ``size``: how many bytes they are, where that is known."""
+def staging(target: Store) -> BinaryIO:
+    """A nameless file for what is to be put into a store: in memory while it is small, then on the disk that it goes to."""
+    folder = None
+    if isinstance(target, LocalStore):
+        folder = next(str(one) for one in (target.root, *target.root.absolute().parents) if one.is_dir())
+    return tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, dir=folder)  # type: ignore[return-value]
+
+
+def recode(pieces: Iterator[bytes], compression: Compression, into: BinaryIO | None) -> Sizes:
+    """Compress plain pieces into a file (None: only measure)."""
     plain_sum, stored_sum, sizes = hashlib.sha256(), hashlib.sha256(), Sizes()
 
     def counted() -> Iterator[bytes]:
@@ -143,13 +155,13 @@ def recode(pieces: Iterator[bytes], compression: Compression, into: BinaryIO | N
             yield piece
 
     try:
-        for packed in compression.pieces(counted(), size):
+        for packed in compression.pieces(counted()):
             stored_sum.update(packed)
             sizes.bytes += len(packed)
             if into is not None:
                 into.write(packed)
     except OSError as error:
-        raise failure(Path(tempfile.gettempdir()), error) from None
+        raise failure(Path("what waits to be stored"), error) from None
     sizes.plain_sha256, sizes.sha256 = plain_sum.hexdigest(), stored_sum.hexdigest()
     return sizes
 
@@ -202,6 +214,14 @@ def forget(folder: Path, names: Sequence[str]) -> None:
         raise failure(folder, error) from None
     finally:
         os.close(lock)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise failure(path, error) from None
+    return found.st_size, found.st_mtime_ns
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

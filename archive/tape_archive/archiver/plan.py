@@ -15,7 +15,7 @@ _EPOCH = re.compile(r"-(\d{9,11})(?:_.*)?$")
 
 
 class Facts(msgspec.Struct):
-    """What a window's file says of itself. ``start`` in unix seconds, 0 if it does not say; ``resolved``: its final result is on it."""
+    """What a window's file says of itself. ``start`` in unix seconds, 0 if it does not say; ``resolved``: how it ended is on it."""
 
     start: int = 0
     resolved: bool = False
@@ -55,11 +55,13 @@ class Plan(msgspec.Struct):
 
 
 class Rules(msgspec.Struct):
-    """``days``: how old a window's start must be. ``unresolved``, ``unsealed``: whether such files go as well."""
+    """``days``: how old a window's start must be. ``unresolved_after``: and of one that is not resolved (None: it stays). ``unsealed``:
+    whether files that no recorder sealed go as well, which never holds while one runs (``recording``)."""
 
     days: float = 7.0
-    unresolved: bool = False
+    unresolved_after: float | None = None
     unsealed: bool = False
+    recording: bool = False
 
 
 def epoch(name: str) -> int:
@@ -77,7 +79,8 @@ def facts(name: str, marks: Iterable[Line]) -> Facts:
             start = window.get("start")
             if not found.start and isinstance(start, int):
                 found.start = start
-        elif mark.mark == "result" and mark.fields.get("final"):
+        elif mark.mark == "result" and mark.fields.get("outcome"):
+            # Not its ``final`` price: windows that settle on candles have none.
             found.resolved = True
     return found
 
@@ -105,8 +108,8 @@ def _stays(window: Window, now: float, rules: Rules) -> str:
         return "no start is known: neither its name nor its head tells"
     if window.facts.start > now - rules.days * DAY:
         return ""
-    if not window.sealed and not rules.unsealed:
-        return "not sealed: poly-record seals it when it runs again; --unsealed moves it as it is"
-    if not window.facts.resolved and not rules.unresolved:
-        return "not resolved: no final result is on it; --unresolved moves it all the same"
+    if not window.sealed and (rules.recording or not rules.unsealed):
+        return "not sealed: poly-record is running" if rules.recording else "not sealed: poly-record does it; --unsealed moves it as it is"
+    if not window.facts.resolved and (rules.unresolved_after is None or window.facts.start > now - rules.unresolved_after * DAY):
+        return "not resolved: no result is on it; --unresolved-after DAYS moves it all the same"
     return ""

@@ -1,62 +1,73 @@
 """Raw tapes that are old enough: packed more strongly where they lie, or moved to another store.
 
-A sealed segment is a zstd frame a second, so that it can be followed; packed it is one frame with a long window, the same bytes inside,
-under the same name. Packing in place:
+A sealed segment is a zstd frame a second, so that it can be followed; packed it is a frame for every 8 MiB, the same bytes inside, under
+the same name: every reader finds and reads it as before. Packing in place:
 
-    1. the manifest learns what the segment holds (``plain_sha256``)
-    2. the packed file replaces the segment by rename, after it was read back
-    3. the manifest learns the new size and sha256      (killed before: the next run sees the sum of the content, and mends the entry)
+    1. the packed file is written beside it (``<name>.packed``) and read back
+    2. the manifest learns what the segment holds (``plain_sha256``)
+    3. the packed file replaces the segment by rename
+    4. the manifest learns the new size and sha256
 
-A segment that a consumer's cursor still points into is left alone.
+Killed before 3, the file beside it tells that the work is not done; before 4, the sum of the content tells that the file is right.
+A segment that a consumer may still read (its cursor) is left alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-import msgspec
+from msgspec.structs import asdict, replace
 
-from tape_archive.archiver.move import CHUNK, Moved, Sizes, read_manifest, recode, verify, write_manifest
+from tape_archive.archiver.move import CHUNK, Moved, Sizes, forget, read_manifest, recode, staging, verify, write_manifest
 from tape_archive.archiver.plan import DAY
 from tape_archive.format import cursor, manifest
+from tape_archive.format.atomic import sync_folder
 from tape_archive.format.compression import Compression, plain
 from tape_archive.format.errors import Corrupt, TapeError
 from tape_archive.format.layout import Segment, segments
 from tape_archive.stores import LocalStore, Store
 
 HOUR = 3600
+SECOND = 1_000_000_000
+#: why a segment is not packed that is
+PACKED = "packed already"
 
 
-def old(root: Path, now: float, days: float) -> list[Segment]:
-    """Sealed segments whose hour ended so many days ago, that no cursor points into."""
-    held = _held(root)
+def old(root: Path, now: float, days: float, *, leaving: bool = False) -> list[Segment]:
+    """Sealed segments whose hour ended so many days ago. Those that a consumer still reads are left out: a cursor names them, or, where
+    they are to leave this root (``leaving``), stands before their end."""
+    names, since = held(root)
     known: dict[Path, dict[str, manifest.Entry]] = {}
     found = []
     for segment in segments(root):
-        if segment.hour // 1_000_000_000 + HOUR > now - days * DAY or str(segment.file.relative_to(root)) in held:
+        end = segment.hour // SECOND + HOUR
+        if end > now - days * DAY or str(segment.file.relative_to(root)) in names or (leaving and end * SECOND > since):
             continue
         folder = segment.file.parent
         if folder not in known:
             known[folder] = manifest.read(folder)
         entry = known[folder].get(segment.file.name)
-        if entry is not None and entry.sealed:
+        if entry is not None and entry.sealed and segment.file.suffix == ".zst":
             found.append(segment)
     return found
 
 
-def _held(root: Path) -> set[str]:
-    """What cursors name: their tapes are read on from a byte offset."""
-    held: set[str] = set()
+def held(root: Path) -> tuple[set[str], int]:
+    """What cursors tell: the tapes that are read on from a byte offset, and the tape time from which on tapes are still needed."""
+    names: set[str] = set()
+    since = 1 << 63
     for path in (root / "state").glob("*.cursor"):
         try:
             saved = cursor.load(path)
         except TapeError:
             continue
-        held |= set(saved.tapes) if saved else set()
-    return held
+        if saved is not None:
+            names |= set(saved.tapes)
+            since = min(since, saved.t) if saved.t else since
+    return names, since
 
 
 class Packer:
@@ -79,43 +90,47 @@ class Packer:
         entry = manifest.read(path.parent)[path.name]
         size = path.stat().st_size
         moved = Moved(f"{folder}/{path.name}", folder, size, size)
-        if self.target is None and entry.plain_sha256 and entry.bytes == size:
-            moved.why = "packed already"
+        if self.target is None and entry.plain_sha256 and entry.bytes == size and not _aside(path).exists():
+            moved.why = PACKED
             return moved
-        with tempfile.TemporaryFile() as file:
+        with staging(self.target or self._local) as file:
             before = hashlib.sha256()
-            sizes = recode(_content(path, before), self.compression, None if self.dry_run else file)
+            try:
+                sizes = recode(_content(path, before), self.compression, None if self.dry_run else file)
+            except Corrupt:
+                sizes = Sizes(bytes=size)
             moved.stored = sizes.bytes
             whole = entry.plain_sha256 == sizes.plain_sha256 if entry.plain_sha256 else entry.sha256 == before.hexdigest()
             if not whole:
                 moved.why = "damaged: it is not what it was when it was sealed; it stays (see tape verify)"
-                return moved
-            if not self.dry_run:
-                self._put(path, f"{folder}/{path.name}", entry, sizes, file)
+            elif not self.dry_run:
+                file.seek(0)
+                self._replace(path, entry, sizes, file) if self.target is None else self._send(self.target, path, entry, sizes, file)
         return moved
 
-    def _put(self, path: Path, name: str, entry: manifest.Entry, sizes: Sizes, file: object) -> None:
-        new = msgspec.structs.replace(entry, **msgspec.structs.asdict(sizes))
-        file.seek(0)  # type: ignore[attr-defined]
-        if self.target is None:
-            manifest.put(path.parent, msgspec.structs.replace(entry, plain_bytes=sizes.plain_bytes, plain_sha256=sizes.plain_sha256))
-            aside = f"{name}.packed"
-            self._local.put(aside, file)  # type: ignore[arg-type]
-            try:
-                verify(self._local, aside, sizes, name)
-            except Corrupt:
-                self._local.delete(aside)
-                raise
-            (self.root / aside).replace(path)
-            manifest.put(path.parent, new)
-            return
-        self.target.put(name, file)  # type: ignore[arg-type]
-        verify(self.target, name, sizes)
-        folder = name.rpartition("/")[0]
-        write_manifest(self.target, folder, read_manifest(self.target, folder) | {new.name: new})
-        from tape_archive.archiver.move import forget
+    def _replace(self, path: Path, entry: manifest.Entry, sizes: Sizes, file: BinaryIO) -> None:
+        aside, name = _aside(path), str(_aside(path).relative_to(self.root))
+        self._local.put(name, file)
+        try:
+            verify(self._local, name, sizes, path.name)
+        except Corrupt:
+            self._local.delete(name)
+            raise
+        manifest.put(path.parent, replace(entry, plain_bytes=sizes.plain_bytes, plain_sha256=sizes.plain_sha256))
+        aside.replace(path)
+        sync_folder(path.parent)
+        manifest.put(path.parent, replace(entry, **asdict(sizes)))
 
+    def _send(self, target: Store, path: Path, entry: manifest.Entry, sizes: Sizes, file: BinaryIO) -> None:
+        folder = str(path.parent.relative_to(self.root))
+        target.put(f"{folder}/{path.name}", file)
+        verify(target, f"{folder}/{path.name}", sizes)
+        write_manifest(target, folder, read_manifest(target, folder) | {path.name: replace(entry, **asdict(sizes))})
         forget(path.parent, [path.name])
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.packed")
 
 
 def _content(path: Path, before: hashlib._Hash) -> Iterator[bytes]:

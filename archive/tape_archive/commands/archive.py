@@ -17,7 +17,7 @@ from tape_archive.archiver.plan import Plan, Rules, plan
 from tape_archive.format.atomic import sweep
 from tape_archive.format.compression import KINDS, Compression, compression
 from tape_archive.format.errors import NotFound
-from tape_archive.format.lock import Lock
+from tape_archive.format.lock import Lock, held
 from tape_archive.service import command as script
 from tape_archive.stores import LocalStore, Store, open_store
 
@@ -41,8 +41,10 @@ class Report(msgspec.Struct):
 @click.option("--days", type=click.FloatRange(0), default=7.0, show_default=True, help="How old a window's start must be.")
 @click.option("--compress", type=click.Choice([*KINDS]), default="zstd", show_default=True)
 @click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9]")
-@click.option("--unresolved", is_flag=True, help="Also windows without a final result.")
-@click.option("--unsealed", is_flag=True, help="Also files that no recorder sealed.")
+@click.option(
+    "--unresolved-after", type=click.FloatRange(0), metavar="DAYS", help="Also windows without a result, so many days after they began."
+)
+@click.option("--unsealed", is_flag=True, help="Also files that no recorder sealed; never while poly-record runs.")
 @click.option("--tapes/--no-tapes", default=True, show_default=True, help="Also pack raw tapes.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, with the true sizes; change nothing.")
 @click.option("--now", type=float, hidden=True, help="Unix seconds; for tests.")
@@ -84,7 +86,8 @@ def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, A
     report = Report(dry_run=options["dry_run"])
     _tidy(hot, target)
     if hot.is_dir():
-        _windows(report, hot, target, folder, now, packing, options)
+        rules = Rules(options["days"], options["unresolved_after"], options["unsealed"], held(root / "state" / "poly.lock"))
+        _windows(report, hot, target, folder, now, rules, packing, options)
     if options["tapes"]:
         far = None if isinstance(target, LocalStore) else target
         _tapes(report, root, far, now, packing, options)
@@ -98,8 +101,9 @@ def _tidy(hot: Path, target: Store) -> None:
         sweep(month)
 
 
-def _windows(report: Report, hot: Path, target: Store, folder: str, now: float, packing: Compression, options: dict[str, Any]) -> None:
-    rules = Rules(options["days"], options["unresolved"], options["unsealed"])
+def _windows(
+    report: Report, hot: Path, target: Store, folder: str, now: float, rules: Rules, packing: Compression, options: dict[str, Any]
+) -> None:
     made = plan(list(look.windows(hot, target, folder, now, rules)), now, rules)
     report.young = made.young
     report.stayed += [Moved(one.name, "", one.bytes, one.bytes, one.why) for one in made.stays]
@@ -120,7 +124,7 @@ def _tapes(report: Report, root: Path, target: Store | None, now: float, packing
     with click.progressbar(length=sum(one.file.stat().st_size for one in found), label="packing tapes", hidden=hidden) as bar:
 
         def told(moved: Moved) -> None:
-            if moved.why != "packed already":
+            if moved.why != tapes.PACKED:
                 (report.stayed if moved.why else report.packed).append(moved)
             bar.update(moved.bytes)
 

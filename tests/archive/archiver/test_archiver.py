@@ -123,7 +123,12 @@ def test_what_stays_and_why(tmp_path: Path) -> None:
         "notes.jsonl": "no start is known",
     }
     assert grown.exists() and damaged.exists()
-    ran = archive(tmp_path, "--unresolved", "--unsealed", "--json")
+    with Lock(tmp_path / "state" / "poly.lock"):
+        ran = archive(tmp_path, "--unsealed", "--json")
+        assert "not sealed: poly-record is running" in {one["why"] for one in json.loads(ran.stdout)["stayed"]}
+    ran = archive(tmp_path, "--unresolved-after", "60", "--json")
+    assert "not resolved" in ran.stdout
+    ran = archive(tmp_path, "--unresolved-after", "20", "--unsealed", "--json")
     left = {one["name"] for one in json.loads(ran.stdout)["stayed"]}
     # What was grown after it was sealed is not what its manifest says.
     assert left == {damaged.name, grown.name, "notes.jsonl"}
@@ -276,7 +281,7 @@ def test_old_tapes_are_packed_in_place(tmp_path: Path) -> None:
 def test_the_same_content_gives_the_same_bytes() -> None:
     data = content(FIRST)
     for kind in ("zstd", "gzip"):
-        one, other = (b"".join(compression(kind).pieces(iter([data[:n], data[n:]]), len(data))) for n in (1, 5000))
+        one, other = (b"".join(compression(kind).pieces(iter([data[:n], data[n:]]))) for n in (1, 5000))
         assert one == other and b"".join(plain("x.zst" if kind == "zstd" else "x.gz", [one])) == data
         for cut in (1, len(one) // 2, len(one) - 1):
             with pytest.raises(Corrupt):
