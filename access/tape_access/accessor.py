@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import bisect
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-import msgspec
-
-from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreUnavailable
-from tape_archive.format.layout import name_of
-from tape_archive.format.layout import windows as window_files
+from tape_access.cache import MEGABYTE, Cache, Homeless
+from tape_access.files import Files
+from tape_access.mounted import MountStore, mount_of
+from tape_access.places import Places, Window, reachable
+from tape_access.remote import Remote
+from tape_access.sources import cache_folder, remote_store, temporary
+from tape_archive.format.errors import Busy, NotFound
+from tape_archive.stores import Store
+from tape_archive.stores.fallback import Fallback
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,90 +26,146 @@ if TYPE_CHECKING:
     from tape_access.coverage import Coverage
     from tape_access.window import WindowData
 
+log = logging.getLogger(__name__)
 Moment = int | float | str | datetime
 SECOND = 1_000_000_000
-
-
-class Window(msgspec.Struct, frozen=True, order=True):
-    """One recorded window. ``start`` and ``end`` in epoch seconds."""
-
-    start: int
-    end: int
-    coin: str
-    timeframe: str
-    slug: str
-    path: str
+__all__ = ["DataAccessor", "Window"]
 
 
 class DataAccessor:
-    """Recorded windows and series under ``root`` (default: ``TAPE_ROOT``, else the current folder).
+    """Recorded windows and series under ``root`` (default: ``TAPE_ROOT``, else the current folder), and of a ``remote`` machine.
 
-    ``hot_dir`` names the folder of hot windows, as older scripts do; its parent is then the root. Safe to use from several threads.
+    ``remote``: ``sftp://[user@]host[:port]/path``, ``s3://bucket/prefix``, another folder, or a Store; default: ``TAPE_REMOTE``, else
+    ``VPS_HOST`` with ``VPS_USER`` and ``VPS_PATH``. It is the --root of the recorders there. A window is looked for among the hot files
+    here (or in a mount), then in the cache, then in the archive, here and there. ``hot_dir``, ``vps_user``, ``vps_host``,
+    ``vps_archive_path`` name the same things as older scripts do.
+
+    ``cache_dir`` (default: ``TAPE_CACHE``, else ``~/.cache/tapeline``) holds at most ``cache_max_size_mb`` of what was fetched, least
+    recently used first out; other processes may share it. ``prefetch``: how many windows are fetched ahead (0: none). A hot folder that is
+    mounted (sshfs) is read with a deadline and copied into the cache: a mount that hangs never hangs who asks, the remote side is asked
+    instead. Safe to use from several threads.
     """
 
-    def __init__(self, root: str | os.PathLike[str] | None = None, *, hot_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        vps_user: str | None = None,
+        vps_host: str | None = None,
+        vps_archive_path: str | None = None,
+        cache_max_size_mb: float = 1024,
+        *,
+        hot_dir: str | os.PathLike[str] | None = None,
+        remote: str | Store | None = None,
+        prefetch: int = 3,
+    ) -> None:
         if hot_dir is not None and root is None:
-            root = Path(hot_dir).expanduser().resolve().parent
+            # Not resolve(): the hot folder may be a mount that hangs.
+            root = Path(os.path.abspath(Path(hot_dir).expanduser())).parent  # noqa: PTH100
         self.root = Path(root or os.environ.get("TAPE_ROOT") or ".").expanduser()
-        self._hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
-        if not _reachable(self.root):
+        hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
+        store = remote_store(remote, vps_user, vps_host, vps_archive_path)
+        mounted = mount_of(self.root / hot)
+        if mounted:
+            mount = MountStore(self.root)
+            store = Fallback(mount, store) if store is not None else mount
+        elif store is None and not reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
+        self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
+        self.remote = Remote(store, self.cache, self.cache.folder / ".index", hot) if store is not None else None
+        self._files = Files(None if mounted else self.root, self.remote)
+        self.places = Places(None if mounted else self.root, hot, self.cache, self.remote, prefetch)
+
+    def close(self) -> None:
+        """Let go of the connection; it is made anew when it is needed."""
+        if self.remote is not None:
+            self.remote.store.close()
+
+    def __enter__(self) -> DataAccessor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- windows ---------------------------------------------------------------------------------------------------------------
 
     def windows(self, coin: str | None = None, timeframe: str | None = None) -> list[Window]:
         """Every recorded window, by start. Files that are no windows are not listed. Raises NotFound where no window ever was recorded,
-        StoreDenied and StoreUnavailable for a folder that cannot be read: never an empty list in their place."""
-        from tape_collectors.venues.polymarket.symbols import parse
-
-        there = [_reachable(self.root / name) for name in (self._hot, "real_archive")]
-        if not any(there):
-            asked = " ".join(word for word in ("no", coin, timeframe, "window") if word)
-            raise NotFound(f"{asked} is recorded: {self.root} has neither {self._hot} nor real_archive; is it the --root of poly-record?")
-        found = []
-        for path in window_files(self.root, self._hot):
-            try:
-                one = parse(name_of(path.name.partition(".jsonl")[0]))
-            except SettingsError:
-                continue
-            if coin in (None, one.coin) and timeframe in (None, one.timeframe):
-                found.append(Window(one.start, one.end, one.coin, one.timeframe, one.slug, str(path)))
-        return sorted(found)
+        StoreDenied and StoreUnavailable for what cannot be read: never an empty list in their place. A remote list that was seen once is
+        served while the remote side is away, with a warning that says how old it is."""
+        found = self.places.windows()
+        if coin is None and timeframe is None:
+            return list(found)
+        return [one for one in found if coin in (None, one.coin) and timeframe in (None, one.timeframe)]
 
     def list_all_windows(self, coin: str = "btc", timeframe: str = "15m", use_cache: bool = True) -> list[int]:
-        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache`` is accepted for older
-        scripts."""
-        return [window.start for window in self.windows(coin, timeframe)]
+        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache=False`` looks at the remote
+        side now, even if it was looked at in the last seconds."""
+        if not use_cache and self.remote is not None:
+            self.remote.windows(0.0)
+        return list(self.places.starts((coin, timeframe)))
 
     def get_window_jsonl(self, start: Moment, coin: str = "btc", timeframe: str = "15m", prefetch: bool = True) -> Path:
-        """The file of the window that starts at ``start`` (epoch seconds, datetime, ISO-8601, or a slug). Raises NotFound.
+        """The file of the window that starts at ``start`` (epoch seconds, datetime, ISO-8601, or a slug), as plain JSONL.
 
-        A hot window is plain JSONL and may still grow; a cold one ends in ``.zst`` or ``.gz``.
+        A hot window may still grow. What was compressed or lies elsewhere is brought into the cache, verified; the file given last to a
+        thread is not evicted until the thread asks for the next. Without room in the cache the file is a temporary one of this process.
+        Raises NotFound (it is not there), StoreUnavailable (nobody can tell), StoreDenied, Corrupt.
         """
-        return Path(self._window(start, coin, timeframe).path)
+        return self._file(start, coin, timeframe, plain=True, prefetch=prefetch)
 
     def read_window(self, start: Moment, coin: str = "btc", timeframe: str = "15m", *, duplicates: bool = False) -> WindowData:
-        """A window, decoded: see ``window.WindowData``. ``duplicates``: also the events that the venue sent again. Raises NotFound."""
+        """A window, decoded: see ``window.WindowData``. ``duplicates``: also the events that the venue sent again. Raises as
+        ``get_window_jsonl``."""
         from tape_access.window import WindowData
 
-        return WindowData(Path(self._window(start, coin, timeframe).path), duplicates=duplicates)
+        return WindowData(self._file(start, coin, timeframe, plain=False, prefetch=True), duplicates=duplicates)
 
-    def _window(self, start: Moment, coin: str, timeframe: str) -> Window:
-        from tape_collectors.venues.polymarket.symbols import check, parse
+    def get_cache_stats(self) -> dict[str, object]:
+        """cache_dir, file_count, total_size_mb, max_size_mb, usage_percent; hits and misses of this object."""
+        return self.cache.stats()
+
+    def prefetch(self, starts: Iterable[Moment], coin: str = "btc", timeframe: str = "15m") -> None:
+        """Bring these windows into the cache, in the background."""
+        kind = (coin, timeframe)
+        for start in starts:
+            second = _ns(start) // SECOND
+            self.places.soon(kind, second)
+
+    def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
+        from tape_collectors.venues.polymarket.symbols import at, check, parse
 
         if isinstance(start, str) and "up" in start:
-            named = parse(start)
-            start, coin, timeframe = named.start, named.coin, named.timeframe
-        check(coin, timeframe)
-        second = _ns(start) // SECOND
-        known = self.windows(coin, timeframe)
-        at = bisect.bisect_left(known, second, key=lambda window: window.start)
-        if at < len(known) and known[at].start == second:
-            return known[at]
-        if not known:
-            raise NotFound(f"no {coin} {timeframe} window is recorded under {self.root / self._hot}")
-        near = min(known[max(0, at - 1) : at + 1], key=lambda window: abs(window.start - second))
-        raise NotFound(f"no {coin} {timeframe} window starts at {second}; the nearest recorded one starts at {near.start} ({near.slug})")
+            window = parse(start)
+        else:
+            check(coin, timeframe)
+            second = start if isinstance(start, int) and 0 < start < 100_000_000_000 else _ns(start) // SECOND
+            window = at(coin, timeframe, second)
+            if window.start != second:
+                raise self._nearest(window.coin, window.timeframe, second)
+        kind = window.coin, window.timeframe
+        if prefetch:
+            self.places.walked(kind, window.start)
+        for _ in range(3):
+            try:
+                path = self.places.file(window.slug, window.start, plain=plain)
+            except NotFound:
+                raise self._nearest(*kind, window.start) from None
+            except Homeless as error:
+                return temporary(window.slug, error)
+            # Evicted by another process before it could be held: once more.
+            if self.cache.folder not in path.parents or self.cache.keep(path):
+                return path
+        raise Busy(f"the cache {self.cache.folder} is too small for the processes that share it; give it more (cache_max_size_mb)")
+
+    def _nearest(self, coin: str, timeframe: str, second: int) -> NotFound:
+        near = self.places.near((coin, timeframe), second)
+        if near is None:
+            return NotFound(f"no {coin} {timeframe} window is recorded under {self.places.names}")
+        from tape_collectors.venues.polymarket.symbols import at
+
+        slug = at(coin, timeframe, near).slug
+        return NotFound(f"no {coin} {timeframe} window starts at {second}; the nearest recorded one starts at {near} ({slug})")
 
     # -- series ----------------------------------------------------------------------------------------------------------------
 
@@ -127,9 +187,9 @@ class DataAccessor:
         """
         from tape_access.series import read
 
-        _reachable((self.root / out).parent)
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        return read(self.root / out, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
+        base = self._files.series(out, bounds[0], bounds[1])
+        return read(base, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
 
     @overload
     def ticks(
@@ -174,9 +234,8 @@ class DataAccessor:
         """
         from tape_access.ticks import read
 
-        _reachable(self.root / "orderbook_ticks")
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        table = read(self.root, exchange, symbol, bounds[0], bounds[1], columns)
+        table = read(self._files.ticks(exchange, symbol, bounds[0], bounds[1]), exchange, symbol, bounds[0], bounds[1], columns)
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
@@ -199,16 +258,3 @@ def _ns(at: Moment) -> int:
         whole = at if at.tzinfo else at.replace(tzinfo=UTC)
         return round(whole.timestamp() * 1_000_000) * 1000
     return parse_time(str(at))
-
-
-def _reachable(folder: Path) -> bool:
-    """Whether a folder is there. Raises StoreDenied or StoreUnavailable where nobody can tell: a mount that is gone is no empty folder."""
-    try:
-        with os.scandir(folder):
-            return True
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except PermissionError as error:
-        raise StoreDenied(f"cannot read {folder}: {error.strerror}; ask its owner for the right to read it") from None
-    except OSError as error:
-        raise StoreUnavailable(f"cannot reach {folder}: {error.strerror}; is it mounted?") from None

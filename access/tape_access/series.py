@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,7 +25,12 @@ _SPAN = re.compile(r"_(\d{8})(?:_(\d\d))?$")
 
 def files(base: Path, start: float | None, end: float | None) -> list[Path]:
     """The files of a series (``cex.csv``: also ``cex_20260110_12.csv``) that may hold ticks between two epoch seconds."""
-    found = [path for path in base.parent.glob(f"{base.stem}*{base.suffix}") if path.stem == base.stem or _dated(base, path)]
+    return select(base, base.parent.glob(f"{base.stem}*{base.suffix}"), start, end)
+
+
+def select(base: Path, paths: Iterable[Path], start: float | None, end: float | None) -> list[Path]:
+    """Those of a folder's files that belong to the series and may hold ticks between two epoch seconds. By names alone."""
+    found = [path for path in paths if path.suffix == base.suffix and (path.stem == base.stem or _dated(base, path))]
     begins = sorted((_start(path), path) for path in found)
     chosen = []
     for at, (begin, path) in enumerate(begins):
@@ -50,6 +56,19 @@ def _start(path: Path) -> int:
     except ValueError:
         return 0
     return int(day.timestamp()) + int(match[2] or 0) * 3600
+
+
+def get_output_path(base: str, split_hours: int = 12) -> str:
+    """The file that a row of now goes to: ``logs/cex.csv`` -> ``logs/cex_20260110_12.csv`` (UTC). ``split_hours`` 0, 1, 6, 12 or 24; other
+    values raise ValueError, as the helper of older scripts does."""
+    import time
+
+    from tape_archive.format.layout import csv_path
+
+    try:
+        return str(csv_path(Path(base), split_hours, time.time_ns()))
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
 
 
 def read(

@@ -6,7 +6,7 @@ Rows stand in the order of the tape; ``ts_recv`` (ours) never falls, so a range 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,21 +54,25 @@ def _columns(columns: Sequence[str] | None) -> list[str]:
 
 
 def _market(root: Path, exchange: str, symbol: str) -> Path:
+    return market_folder(root, *market(exchange, symbol, exchanges(root), lambda name: symbols(root, name), str(root)))
+
+
+def market(exchange: str, symbol: str, known: Sequence[str], symbols_of: Callable[[str], Sequence[str]], where: str) -> tuple[str, str]:
+    """The names, as they are stored, of a market that somebody names in their own way. Raises NotFound, SettingsError."""
     from tape_collectors.venues import ALIASES
 
-    known = exchanges(root)
     lower = exchange.strip().lower()
     found = next((name for name in (exchange, lower, ALIASES.get(lower), _EARLIER.get(lower)) if name in known), None)
     if found is None:
-        raise NotFound(f"no ticks of {exchange!r} under {root} (there: {', '.join(known) or 'none; record with cex-record --ticks'})")
-    there = symbols(root, found)
+        raise NotFound(f"no ticks of {exchange!r} under {where} (there: {', '.join(known) or 'none; record with cex-record --ticks'})")
+    there = symbols_of(found)
     matching = [symbol] if symbol in there else [name for name in there if _plain(name) == _plain(symbol)]
     if len(matching) > 1:
         raise SettingsError(f"{symbol!r} may be any of {', '.join(matching)}: write it as one of these")
     if not matching:
         near = get_close_matches(symbol, there, n=3, cutoff=0.3)
         raise NotFound(f"no ticks of {found} {symbol!r}" + (f"; there is {', '.join(near)}" if near else ""))
-    return market_folder(root, found, matching[0])
+    return found, matching[0]
 
 
 def _plain(symbol: str) -> str:

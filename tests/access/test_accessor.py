@@ -67,7 +67,7 @@ def test_a_window_is_found_by_every_name_of_its_start(tmp_path: Path) -> None:
         hot.stem,
     ):
         assert accessor.get_window_jsonl(name) == hot
-    assert accessor.get_window_jsonl(START - 900) == cold
+    assert accessor.get_window_jsonl(START - 900).read_bytes() == gzip.decompress(cold.read_bytes())
     assert DataAccessor(hot_dir=tmp_path / "real_hot").get_window_jsonl(START) == hot
     with pytest.raises(NotFound, match=f"the nearest recorded one starts at {START}"):
         accessor.get_window_jsonl(START + 900)

@@ -199,7 +199,9 @@ def recorded(root: Path, name: str = f"real_hot/{SLUG}.jsonl") -> Path:
 def test_a_window_hot_or_cold(tmp_path: Path, name: str) -> None:
     path = recorded(tmp_path, name)
     data = DataAccessor(tmp_path)
-    assert data.get_window_jsonl(1767507300) == path == data.get_window_jsonl(SLUG) == data.get_window_jsonl("2026-01-04T06:15:00Z")
+    found = data.get_window_jsonl(1767507300)
+    assert found == data.get_window_jsonl(SLUG) == data.get_window_jsonl("2026-01-04T06:15:00Z")
+    assert found.suffix == ".jsonl" and (found == path or path.suffix == ".zst")
     window = data.read_window(SLUG)
     assert (window.strike, window.result, window.frames) == (90000.25, "Up", 4)
     assert len(window.trades) == 1 and len(data.read_window(SLUG, duplicates=True).trades) >= 1
@@ -214,7 +216,7 @@ def test_what_is_not_there_is_not_found_and_names_the_nearest(tmp_path: Path) ->
     with pytest.raises(NotFound, match="is no folder"):
         DataAccessor(tmp_path / "nowhere")
     data = DataAccessor(tmp_path)
-    with pytest.raises(NotFound, match="no btc 15m window is recorded"):
+    with pytest.raises(NotFound, match="no window is recorded"):
         data.get_window_jsonl(1767507300)
     recorded(tmp_path)
     (tmp_path / "real_hot" / "notes.jsonl").write_text("")

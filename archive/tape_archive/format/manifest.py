@@ -17,7 +17,11 @@ NAME = "_manifest.jsonl"
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One sealed file. Times are tape time, unix ns; ``gaps`` counts gap marks."""
+    """One sealed file. Times are tape time, unix ns; ``gaps`` counts gap marks.
+
+    ``bytes`` and ``sha256`` are those of the file as it lies there; ``plain_bytes`` and ``plain_sha256`` those of what it holds, where
+    the archiver compressed it (0 and empty: it is what it holds).
+    """
 
     name: str
     bytes: int
@@ -29,6 +33,8 @@ class Entry(msgspec.Struct, kw_only=True):
     gaps: int
     format: int = 1
     sealed: bool = True
+    plain_bytes: int = 0
+    plain_sha256: str = ""
 
 
 def read(folder: Path) -> dict[str, Entry]:
@@ -37,13 +43,18 @@ def read(folder: Path) -> dict[str, Entry]:
         content = (folder / NAME).read_bytes()
     except FileNotFoundError:
         return {}
+    return parse(str(folder / NAME), content)
+
+
+def parse(name: str, content: bytes) -> dict[str, Entry]:
+    """The entries that a manifest holds. Raises Corrupt or UnknownVersion; ``name`` is for the message."""
     decode = msgspec.json.Decoder(Entry).decode
     try:
         entries = [decode(line) for line in content.split(b"\n") if line]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"{folder / NAME}: {error}; restore it from a copy, or remove it: the tapes themselves are not touched") from None
+        raise Corrupt(f"{name}: {error}; restore it from a copy, or remove it: the tapes themselves are not touched") from None
     if newer := next((entry for entry in entries if entry.format > FORMAT), None):
-        raise UnknownVersion(f"{folder / newer.name} has format {newer.format}, this program reads up to {FORMAT}: upgrade tapeline")
+        raise UnknownVersion(f"{name}: {newer.name} has format {newer.format}, this program reads up to {FORMAT}: upgrade tapeline")
     return {entry.name: entry for entry in entries}
 
 

@@ -3,11 +3,15 @@
 ``orderbook_ticks/exchange=<E>/symbol=<S>/date=<YYYY-MM-DD>/part-<first>-<last>.parquet``: ``first`` and ``last`` are the ``ts_recv`` (unix
 ns) of its first and last row. Tape time never repeats on a root, so no name does; and a reader knows from the names alone which parts a
 range of time needs.
+
+The archiver makes one part of a day's parts. It has their rows, and its name covers theirs: as soon as it is there, the parts that it
+covers are no longer read, and they are deleted later.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,12 +53,38 @@ def symbols(root: Path, exchange: str) -> list[str]:
 
 
 def parts(folder: Path) -> list[PartFile]:
-    """The finished parts of a market's folder, by time. Files of other names are not ours."""
-    found = []
-    for path in folder.glob("date=????-??-??/part-*.parquet"):
-        if match := _PART.match(path.name):
-            found.append(PartFile(int(match[1]), int(match[2]), str(path)))
-    return sorted(found)
+    """The finished parts of a market's folder that are to be read, by time. Files of other names are not ours."""
+    return uncovered(all_parts(folder))
+
+
+def all_parts(folder: Path) -> list[PartFile]:
+    """Also those that a larger part covers."""
+    found = (part_of(str(path)) for path in folder.glob("date=????-??-??/part-*.parquet"))
+    return sorted(part for part in found if part is not None)
+
+
+def part_of(path: str) -> PartFile | None:
+    """What the name of a part tells; None for another file."""
+    match = _PART.match(path.rpartition("/")[2])
+    return PartFile(int(match[1]), int(match[2]), path) if match else None
+
+
+def uncovered(found: Iterable[PartFile]) -> list[PartFile]:
+    """Without the parts whose times lie within those of another one (of the same market): that one has their rows."""
+    out: list[PartFile] = []
+    for part in sorted(found, key=lambda part: (part.first, -part.last)):
+        if not out or part.last > out[-1].last:
+            out.append(part)
+    return out
+
+
+def day_of(name: str) -> tuple[int, int] | None:
+    """The first and last unix ns of a ``date=`` folder; None for other folders."""
+    try:
+        begin = int(datetime.strptime(name, "date=%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+    except ValueError:
+        return None
+    return begin, begin + 86_400_000_000_000 - 1
 
 
 def _names(folder: Path, key: str) -> list[str]:

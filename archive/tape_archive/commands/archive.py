@@ -1,0 +1,161 @@
+"""``archiver``, or ``tape archive``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from tape_archive import human
+from tape_archive.archiver import look, tapes
+from tape_archive.archiver.move import Moved, Mover
+from tape_archive.archiver.plan import Plan, Rules, plan
+from tape_archive.format.atomic import sweep
+from tape_archive.format.compression import KINDS, Compression, compression
+from tape_archive.format.errors import NotFound
+from tape_archive.format.lock import Lock, held
+from tape_archive.service import command as script
+from tape_archive.stores import LocalStore, Store, open_store
+
+
+class Report(msgspec.Struct):
+    """What a run did. ``error``: why it ended early; what is told was done."""
+
+    moved: list[Moved] = []
+    stayed: list[Moved] = []
+    packed: list[Moved] = []
+    young: int = 0
+    dry_run: bool = False
+    error: str = ""
+
+
+@click.command("archive")
+@click.option("--root", metavar="DIR", help="Where the recorders write.  [default: the current folder]")
+@click.option("--hot-dir", metavar="DIR", help="The folder of hot windows.  [default: <root>/real_hot]")
+@click.option("--archive-dir", metavar="DIR", help="The folder of cold windows.  [default: <root>/real_archive]")
+@click.option("--target", metavar="URL", help="Another place for the archive: sftp://[user@]host/path or s3://bucket/prefix.")
+@click.option("--days", type=click.FloatRange(0), default=7.0, show_default=True, help="How old a window's start must be.")
+@click.option("--compress", type=click.Choice([*KINDS]), default="zstd", show_default=True)
+@click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9]")
+@click.option(
+    "--unresolved-after", type=click.FloatRange(0), metavar="DAYS", help="Also windows without a result, so many days after they began."
+)
+@click.option("--unsealed", is_flag=True, help="Also files that no recorder sealed; never while poly-record runs.")
+@click.option("--tapes/--no-tapes", default=True, show_default=True, help="Also pack raw tapes.")
+@click.option("--dry-run", is_flag=True, help="Say what would happen, with the true sizes; change nothing.")
+@click.option("--now", type=float, hidden=True, help="Unix seconds; for tests.")
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+def command(**options: Any) -> int:
+    """Move old windows to the archive, compressed and verified, and pack old tapes. Safe to kill at any moment and to run twice.
+
+    Exit code 3: some files that are old enough stayed, and why is said.
+    """
+    root, hot, target, folder = _places(options)
+    with Lock(root / "state" / "archiver.lock"):
+        report = _run(root, hot, target, folder, options)
+    if options["as_json"]:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+    else:
+        _show(report, hot, f"{target.url}/{folder}".rstrip("/"))
+    return 3 if report.stayed else 0
+
+
+main = script(command)
+
+
+def _places(options: dict[str, Any]) -> tuple[Path, Path, Store, str]:
+    """(root, hot folder, store, folder in the store)."""
+    given = options["hot_dir"]
+    root = Path(options["root"] or (Path(given).expanduser().parent if given else ".")).expanduser()
+    hot = Path(given).expanduser() if given else root / "real_hot"
+    if not hot.is_dir() and not (root / "raw").is_dir():
+        raise NotFound(f"{root} has neither {hot.name} nor raw; give the --root of the recorders")
+    if options["target"]:
+        return root, hot, open_store(options["target"]), "real_archive"
+    archive = Path(options["archive_dir"]).expanduser() if options["archive_dir"] else root / "real_archive"
+    return root, hot, LocalStore(archive), ""
+
+
+def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, Any]) -> Report:
+    now = options["now"] or time.time()
+    packing = compression(options["compress"], options["level"])
+    report = Report(dry_run=options["dry_run"])
+    _tidy(hot, target)
+    if hot.is_dir():
+        rules = Rules(options["days"], options["unresolved_after"], options["unsealed"], held(root / "state" / "poly.lock"))
+        _windows(report, hot, target, folder, now, rules, packing, options)
+    if options["tapes"]:
+        far = None if isinstance(target, LocalStore) else target
+        _tapes(report, root, far, now, packing, options)
+    return report
+
+
+def _tidy(hot: Path, target: Store) -> None:
+    """What killed runs left in the making."""
+    sweep(hot)
+    for month in target.root.glob("????-??") if isinstance(target, LocalStore) else ():
+        sweep(month)
+
+
+def _windows(
+    report: Report, hot: Path, target: Store, folder: str, now: float, rules: Rules, packing: Compression, options: dict[str, Any]
+) -> None:
+    made = plan(list(look.windows(hot, target, folder, now, rules)), now, rules)
+    report.young = made.young
+    report.stayed += [Moved(one.name, "", one.bytes, one.bytes, one.why) for one in made.stays]
+    mover = Mover(hot, target, folder, packing, options["dry_run"])
+    with _bar(made, options) as bar:
+
+        def told(moved: Moved) -> None:
+            (report.stayed if moved.why else report.moved).append(moved)
+            bar.update(moved.bytes)
+
+        mover.move(made.moves, told)
+
+
+def _tapes(report: Report, root: Path, target: Store | None, now: float, packing: Compression, options: dict[str, Any]) -> None:
+    found = tapes.old(root, now, options["days"])
+    packer = tapes.Packer(root, target, packing, options["dry_run"])
+    hidden = options["as_json"] or not sys.stderr.isatty()
+    with click.progressbar(length=sum(one.file.stat().st_size for one in found), label="packing tapes", hidden=hidden) as bar:
+
+        def told(moved: Moved) -> None:
+            if moved.why != tapes.PACKED:
+                (report.stayed if moved.why else report.packed).append(moved)
+            bar.update(moved.bytes)
+
+        packer.pack(found, told)
+
+
+def _bar(made: Plan, options: dict[str, Any]) -> Any:
+    hidden = options["as_json"] or not sys.stderr.isatty()
+    label = "measuring" if options["dry_run"] else "archiving"
+    return click.progressbar(length=sum(one.bytes for one in made.moves), label=label, hidden=hidden)
+
+
+def _show(report: Report, hot: Path, where: str) -> None:
+    """A table by month, and what stayed."""
+    verb = "would move" if report.dry_run else "moved"
+    if report.moved:
+        click.echo(f"{'month':10}{'files':>8}{'hot':>12}{'archived':>12}{'ratio':>8}")
+        for month in sorted({one.folder for one in report.moved}):
+            click.echo(_row(month.rpartition("/")[2], [one for one in report.moved if one.folder == month]))
+    if report.packed:
+        click.echo(_row("tapes", report.packed))
+    for one in report.stayed:
+        click.echo(f"stays: {one.name}: {one.why}")
+    total = [*report.moved, *report.packed]
+    before, after = sum(one.bytes for one in total), sum(one.stored for one in total)
+    click.echo(
+        f"{verb} {len(report.moved):,} windows of {hot} to {where}, packed {len(report.packed):,} tapes: "
+        f"{human.size(before)} -> {human.size(after)}; {len(report.stayed):,} stay, {report.young:,} are not old enough"
+    )
+
+
+def _row(name: str, some: list[Moved]) -> str:
+    before, after = sum(one.bytes for one in some), sum(one.stored for one in some)
+    return f"{name:10}{len(some):>8,}{human.size(before):>12}{human.size(after):>12}{before / max(after, 1):>7.1f}x"
