@@ -13,6 +13,8 @@ import random
 import ssl
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from tape_archive.format.errors import LocalError, TapeError
 from tape_collectors.runtime.backoff import delays, worth_retry
 from tape_collectors.runtime.connection import Connection
@@ -130,6 +132,15 @@ class Pool:
                     self._over[s].set()
                 else:
                     connection.close(command.why, "asked")
+
+    def want(self, names: Sequence[str]) -> None:
+        """Carry these streams from now on: on the sockets that are open, and on those to come."""
+        self.group = msgspec.structs.replace(self.group, names=tuple(names))
+        for s in list(self.open):
+            feed = self._intake.feed(s)
+            if feed is not None:
+                t = self._intake.mark(s, "want", {"names": list(names)})
+                self._intake.commands(s, feed.want(t, names)[1])
 
     def tick(self, t: int) -> None:
         """Once a second: application pings and deadlines of the feeds, and the watchdog's verdicts."""
