@@ -25,7 +25,7 @@ from tape_archive.format.tape import Tape, register
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.health import Health, serve
-from tape_collectors.runtime.pool import Pool
+from tape_collectors.runtime.pool import TRIES, Pool
 from tape_collectors.runtime.recorder import Consumer, Recorder
 from tape_collectors.runtime.supervisor import Supervisor
 from tape_collectors.runtime.tapes import TapeIntake
@@ -92,7 +92,7 @@ class Process:
         fields = {"format": 1, "venue": venue, "stream": stream, "host": socket.gethostname(), "pid": os.getpid()}
         return lambda: {**fields, "run": self.run_id, "version": program(), "setup": setup}
 
-    def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher) -> Pool:
+    def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher, tries: float = TRIES) -> Pool:
         """A pool whose commands reach it, run by the supervisor."""
         settings = self.settings
         pool = Pool(
@@ -107,6 +107,7 @@ class Process:
             epoch=_epochs(intake),
             first_s=settings.first_frame_s,
             least_s=settings.silence_s,
+            tries=tries,
         )
         if not isinstance(intake.act, _Dispatch):
             intake.act = _Dispatch()

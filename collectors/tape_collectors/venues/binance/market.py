@@ -20,6 +20,24 @@ from tape_collectors.venues.binance.wire import MS
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Stream
 from tape_collectors.venues.session import BROKEN
 
+#: the recorder's data types and the streams that bring them; ``openInterest`` is polled
+TYPES: Mapping[str, str] = {
+    "trades": "aggTrade",
+    "candles_1m": "kline_1m",
+    "candles_5m": "kline_5m",
+    "candles_30m": "kline_30m",
+    "candles_4h": "kline_4h",
+    "candles_1d": "kline_1d",
+    "ticker": "ticker",
+    "funding": "markPrice@1s",
+    "index": "markPrice@1s",
+    "l2_book": "depth@100ms",
+    "liquidations": "forceOrder",
+    "book_ticker": "bookTicker",
+    "open_interest": "openInterest",
+}
+#: what speaks only when somebody trades
+_TRADING = ("aggTrade", "kline", "ticker")
 #: REST, sheet 3.5: weight 1 a symbol; an answer is given up after so long, and asked for again at its next turn
 _OPEN_INTEREST = "/fapi/v1/openInterest"
 _GIVEN_UP_NS = 60 * SECOND
@@ -36,6 +54,11 @@ class Anchored(BinanceFeed):
         self._anchored: set[str] = set()
         self._asked_t: dict[str, int] = {}
         self._vain: dict[str, int] = {}
+
+    def _stream(self, name: str) -> Counted:
+        stream = super()._stream(name)
+        stream.dense = stream.dense and events.base_of(stream.channel) not in _TRADING
+        return stream
 
     def _depth_header(self, t: int, stream: Counted, payload: bytes) -> Output:
         before = stream.last_id
