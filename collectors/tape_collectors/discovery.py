@@ -1,6 +1,7 @@
 """Which instruments there are: asked every few minutes, each change a ``listing`` mark on the tape, and the connections follow.
 
-The first look of a run marks every instrument with its name, status and steps, so that the ledger of instruments can be made from the tape.
+The first look of a run marks every instrument with its name, status and steps, on each tape: whoever reads one knows what its symbols mean,
+and the ledger of instruments can be made from it.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Discovery:
         self,
         venue: Lister,
         wanted: Wanted,
-        intake: TapeIntake,
+        intakes: Sequence[TapeIntake],
         fetcher: Fetcher,
         changed: Callable[[list[str]], Awaitable[None]],
     ) -> None:
@@ -82,7 +83,7 @@ class Discovery:
         self.looked = 0
         self._venue = venue
         self._wanted = wanted
-        self._intake = intake
+        self._intakes = intakes
         self._fetcher = fetcher
         self._changed = changed
 
@@ -127,4 +128,5 @@ class Discovery:
 
     def _told(self, one: Instrument, what: str, **more: str) -> None:
         steps = {"name": one.name, "status": one.status, "tick": one.tick, "lot": one.lot, "contract": one.contract}
-        self._intake.mark("tape", "listing", {"symbol": one.symbol, "what": what, **steps, **more})
+        for intake in self._intakes:
+            intake.mark("tape", "listing", {"symbol": one.symbol, "what": what, **steps, **more})

@@ -116,7 +116,7 @@ class _MarketRecorder:
             self.fleets[root] = self._fleet(root, process, intakes[root])
         self._poll(process, intakes[POLL])
         wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
-        discovery = Discovery(self.venue, wanted, intakes[POLL], self.fetcher, self._carry)
+        discovery = Discovery(self.venue, wanted, list(intakes.values()), self.fetcher, self._carry)
         process.supervisor.add("discovery", discovery.run)
         return await process.run()
 
