@@ -12,20 +12,24 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from tape_archive.format.atomic import write_atomic
-from tape_archive.format.errors import Corrupt, TapeError
+from tape_archive.format.errors import Corrupt, SettingsError, TapeError
 from tape_archive.format.following import TapeFollower
 from tape_archive.format.layout import element
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import Position
+from tape_archive.tables.tables import Tables
 from tape_collectors.market.replay import Replay
 from tape_collectors.market.rows import Row, Rows
+from tape_collectors.market.shards import parse as parse_shard
 from tape_collectors.runtime.backoff import delays
+from tape_collectors.sinks.tables import TableSink
 from tape_collectors.venues import load
+from tape_collectors.venues.binance.market import POLL, TYPES
 
 log = logging.getLogger(__name__)
 
@@ -36,22 +40,6 @@ SAVE_NS = 10 * SECOND
 MOST = 100_000
 #: without news on any tape, look again after so long
 IDLE_S = 0.2
-
-
-class Sink(Protocol):
-    """Where rows go (see ``sinks.tables``)."""
-
-    def cursor(self, table: str, tape: str) -> int:
-        """The tape time up to which the table has all rows of this tape; 0: none."""
-        ...
-
-    def insert(self, table: str, tape: str, rows: Sequence[Row], cursor: int) -> None:
-        """Rows and their cursor, both or none; what is there already is not inserted twice. Raises StoreError."""
-        ...
-
-    def limits(self, table: str) -> tuple[int, float]:
-        """A batch is due with so many rows, or after so many seconds."""
-        ...
 
 
 class Saved(msgspec.Struct):
@@ -69,10 +57,9 @@ class Saved(msgspec.Struct):
 class TapeTables:
     """The tables that one tape makes."""
 
-    def __init__(self, root: Path, venue: str, stream: str, tables: Sequence[str], custom: Sequence[str], sink: Sink) -> None:
+    def __init__(self, root: Path, venue: str, stream: str, rows: Rows, sink: TableSink) -> None:
         self.stream = stream
-        self.rows = Rows(tables, custom)
-        self.written = dict.fromkeys(self.rows.pending, 0)
+        self.rows = rows
         self.path = root / "state" / f"tables-{element(venue)}-{element(stream)}.cursor"
         self.ended = False
         self.inserted = 0
@@ -85,7 +72,7 @@ class TapeTables:
         #: how far this process, or the one before, brought each table
         self._inserted: dict[str, int] = dict(saved.cursors)
         #: what the store has: lines up to there make no rows again
-        self.cursors = {table: sink.cursor(table, stream) for table in self.rows.pending}
+        self.cursors = {table: sink.cursor(table) for table in self.rows.pending}
         if saved.rows is not None and all(self.cursors.get(table, 0) >= t for table, t in saved.cursors.items()):
             # All rows up to there are in the store, also of tables that had none for long.
             self.cursors = {table: max(t, saved.t) for table, t in self.cursors.items()}
@@ -102,6 +89,11 @@ class TapeTables:
     def t(self) -> int:
         """Tape time so far."""
         return self._follower.t
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are not in the store yet."""
+        return sum(len(rows) for rows in self.rows.pending.values())
 
     def step(self) -> bool:
         """Read what is new, and insert what is due. Gives whether there was anything. Raises StoreError; nothing is lost then."""
@@ -170,7 +162,7 @@ class TapeTables:
                 self._insert(table, rows, t)
 
     def _insert(self, table: str, rows: list[Row], t: int) -> None:
-        self._sink.insert(table, self.stream, rows, t)
+        self._sink.insert(table, rows, t)
         self.inserted += len(rows)
         self.cursors[table] = self._inserted[table] = max(self.cursors[table], t)
         self.rows.pending[table] = []
@@ -185,15 +177,36 @@ class TapeTables:
             raise Corrupt(f"{self.path}: {error}; remove it, and the tables are compared with the whole tape") from None
 
 
+def open_tapes(root: Path, tables: Tables, venue: str, types: Sequence[str], custom: Sequence[str], shard: str) -> list[TapeTables]:
+    """One for each tape of ``market-record``. Raises SettingsError, StoreError."""
+    part, number = parse_shard(shard)
+    product = load(venue)
+    by_tape: dict[str, list[str]] = {root: [] for root in (*product.sockets, POLL)}
+    for kind in types or TYPES:
+        if kind not in TYPES:
+            raise SettingsError(f"unknown type {kind!r} (known: {', '.join(TYPES)})")
+        by_tape[POLL if TYPES[kind] == "openInterest" else product.root_of(TYPES[kind])].append(kind)
+    by_tape[POLL].append("instruments")
+    if custom:
+        by_tape[product.root_of("kline_1m")].append("custom_candles")
+    streams = {name: name if number == 1 else f"{name}-{part + 1}" for name in by_tape}
+    return [
+        TapeTables(root, venue, stream, Rows(by_tape[name], custom), TableSink(tables, f"{venue}/{stream}"))
+        for name, stream in streams.items()
+    ]
+
+
 class TableWriter:
     """All tapes of one recorder. ``stop`` ends it when everything that is on the tapes is in the store, or ``drain_s`` later."""
 
-    def __init__(self, tapes: Sequence[TapeTables], drain_s: float = 30.0) -> None:
+    def __init__(self, tapes: Sequence[TapeTables], drain_s: float = 30.0, status: Path | None = None) -> None:
         self.tapes = tapes
         self.drain_s = drain_s
         self.failures = 0
         self.why = ""
         self._stop_at = 0.0
+        self._status = status
+        self._told = 0.0
 
     def stop(self) -> None:
         """End soon."""
@@ -206,6 +219,7 @@ class TableWriter:
         while True:
             try:
                 moved = [one.step() for one in self.tapes]
+                self._tell()
                 if not any(moved):
                     if once or (self._stop_at and all(one.ended or not one.t for one in self.tapes)):
                         self._save()
@@ -220,6 +234,19 @@ class TableWriter:
             if self._stop_at and time.monotonic() > self._stop_at:
                 return False
 
+    def close(self) -> None:
+        """Tell how it ended."""
+        self._tell(at_once=True)
+
+    def _tell(self, *, at_once: bool = False) -> None:
+        """The status file, once a second."""
+        now = time.monotonic()
+        if self._status is not None and (at_once or now - self._told >= 1.0):
+            self._told = now
+            tapes = {one.stream: {"t": one.t, "rows": one.inserted, "waiting": one.waiting} for one in self.tapes}
+            status = {"at": time.time_ns(), "tapes": tapes, "failures": self.failures, "why": self.why}
+            write_atomic(self._status, msgspec.json.encode(status), durable=False)
+
     def _save(self) -> None:
         for one in self.tapes:
             one.save()
@@ -228,6 +255,7 @@ class TableWriter:
         self.failures += 1
         if self.why != str(error):
             self.why = str(error)
+            self._tell(at_once=True)
             log.error("the tables wait; the tape goes on", extra={"why": self.why, "again_s": round(seconds, 1)})
         until = time.monotonic() + seconds
         while time.monotonic() < until and not (self._stop_at and time.monotonic() > self._stop_at):

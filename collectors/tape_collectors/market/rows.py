@@ -28,8 +28,27 @@ from tape_collectors.market.candles import Bar, Candles, lengths
 from tape_collectors.market.once import Once
 
 Row = tuple[Any, ...]
-#: the intervals that the venue's own streams give
-INTERVALS = ("1m", "5m", "30m", "4h", "1d")
+_FIRST = ("timestamp", "receipt_timestamp", "symbol")
+_CANDLE = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_volume", "taker_quote_volume")
+#: what the values of a row are (see ``tape_archive.tables.schema``)
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "trades": (*_FIRST, "side", "amount", "price", "trade_id"),
+    **{f"candles_{interval}": (*_FIRST, *_CANDLE) for interval in ("1m", "5m", "30m", "4h", "1d")},
+    "custom_candles": (*_FIRST, "interval", *_CANDLE),
+    "ticker": (*_FIRST, "last", "open", "high", "low", "volume", "quote_volume", "trades"),
+    "funding": (*_FIRST, "rate", "mark_price", "next_funding_time"),
+    "index": (*_FIRST, "index_price", "mark_price", "funding_rate", "next_funding_time"),
+    "l2_book": (
+        *_FIRST,
+        *("first_update_id", "last_update_id", "previous_update_id", "snapshot", "bid_prices", "bid_amounts", "ask_prices", "ask_amounts"),
+    ),
+    "liquidations": (*_FIRST, "side", "quantity", "price", "liquidation_id"),
+    "open_interest": (*_FIRST, "open_interest"),
+    "book_ticker": (*_FIRST, "update_id", "bid", "bid_amount", "ask", "ask_amount"),
+    "instruments": (
+        *(*_FIRST, "native", "status", "base", "quote", "multiplier", "tick_size", "lot_size", "first_seen", "last_seen", "delisted"),
+    ),
+}
 
 
 class Rows:
@@ -41,6 +60,7 @@ class Rows:
         self.names: dict[str, str] = {}
         self.custom: list[Candles] = lengths(custom) if "custom_candles" in self.pending else []
         self._settled: dict[str, tuple[float, int]] = {}
+        self._first_seen: dict[str, int] = {}
         self._kinds: dict[type, Callable[[str, Any], None]] = {
             Trade: self._trade,
             BookDelta: self._delta,
@@ -67,9 +87,16 @@ class Rows:
         """A ``listing`` mark: what a symbol means, and a row of the ledger of instruments."""
         symbol = str(fields["symbol"])
         self.names[symbol] = name = str(fields.get("name", symbol))
-        if (rows := self.pending.get("instruments")) is not None:
-            steps = (_number(fields.get(key)) for key in ("tick", "lot", "contract"))
-            rows.append((t, name, symbol, str(fields.get("status", "")), str(fields.get("what", "")), *steps))
+        first = self._first_seen.setdefault(name, t)
+        if (rows := self.pending.get("instruments")) is None:
+            return
+        base, _, rest = name.partition("-")
+        what = str(fields.get("what", ""))
+        steps = (_number(fields.get("tick")), _number(fields.get("lot")))
+        status = "GONE" if what == "gone" else str(fields.get("status", ""))
+        multiplier = _number(fields.get("contract")) or 1.0
+        row = (t, t, name, symbol, status, base, rest.partition("-")[0], multiplier, *steps, first, t, t if what == "gone" else None)
+        rows.append(row)
 
     def _new(self, table: str, s: str, symbol: str, id: int, ts: int, before: int = -1) -> list[Row] | None:
         rows = self.pending.get(table)
@@ -83,64 +110,64 @@ class Rows:
     def _trade(self, s: str, one: Trade) -> None:
         number = int(one.id)
         if (rows := self._new("trades", s, one.symbol, number, one.ts, number - 1)) is not None:
-            rows.append((one.ts, self._name(one.symbol), number, one.side, float(one.size), float(one.price), one.t))
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), number))
 
     def _delta(self, s: str, one: BookDelta) -> None:
         if (rows := self._new("l2_book", s, one.symbol, one.last, one.ts, one.previous)) is not None:
-            bids, asks = _levels(one.bids), _levels(one.asks)
-            rows.append((one.ts, self._name(one.symbol), False, one.first, one.last, one.previous, *bids, *asks, one.t))
+            before = one.previous if one.previous >= 0 else None
+            rows.append((one.ts, one.t, self._name(one.symbol), one.first, one.last, before, False, *_levels(one.bids), *_levels(one.asks)))
 
     def _snapshot(self, s: str, one: BookSnapshot) -> None:
         if (rows := self.pending.get("l2_book")) is not None and self.once.new(("snapshot", one.symbol), "rest", one.id, one.ts):
-            bids, asks = _levels(one.bids), _levels(one.asks)
-            rows.append((one.ts, self._name(one.symbol), True, one.id, one.id, -1, *bids, *asks, one.t))
+            rows.append((one.ts, one.t, self._name(one.symbol), one.id, one.id, None, True, *_levels(one.bids), *_levels(one.asks)))
 
     def _quote(self, s: str, one: Quote) -> None:
         if (rows := self._new("book_ticker", s, one.symbol, one.id, one.ts)) is not None:
             values = (float(one.bid), float(one.bid_size), float(one.ask), float(one.ask_size))
-            rows.append((one.ts, self._name(one.symbol), one.id, *values, one.t))
+            rows.append((one.ts, one.t, self._name(one.symbol), one.id, *values))
 
     def _candle(self, s: str, one: Candle) -> None:
         if not one.closed:
             return
-        values = [float(text) for text in (one.open, one.high, one.low, one.close, one.volume)]
-        more = [_number(text) for text in (one.quote_volume, one.taker_volume, one.taker_quote_volume)]
+        first, high, low, last, volume = (float(text) for text in (one.open, one.high, one.low, one.close, one.volume))
+        quote, taker, taker_quote = (_number(text) for text in (one.quote_volume, one.taker_volume, one.taker_quote_volume))
         count = one.trades if one.trades >= 0 else None
         name, table = self._name(one.symbol), f"candles_{one.interval}"
         if (rows := self._new(table, s, one.symbol, one.open_ts, one.ts)) is not None:
-            rows.append((one.open_ts, name, *values, more[0], count, more[1], more[2], one.t))
+            rows.append((one.open_ts, one.t, name, first, high, low, last, volume, quote, count, taker, taker_quote))
         if self.custom and one.interval == "1m" and self.once.new(("minutes", one.symbol), s, one.open_ts, one.ts):
-            first, high, low, last, volume = values
-            bar = Bar(one.open_ts, first, high, low, last, volume, more[0] or 0.0, count or 0, more[1] or 0.0, more[2] or 0.0)
+            bar = Bar(one.open_ts, first, high, low, last, volume, quote or 0.0, count or 0, taker or 0.0, taker_quote or 0.0)
             for kind in self.custom:
                 if (made := kind.minute(one.symbol, msgspec.structs.replace(bar))) is not None:
-                    self.pending["custom_candles"].append((*_custom(made, name, kind.interval), one.t))
+                    self.pending["custom_candles"].append(_custom(made, one.t, name, kind.interval))
 
     def _funding(self, s: str, one: Funding) -> None:
-        if (rows := self._new("index", s, one.symbol, one.ts, one.ts)) is not None:
-            rows.append((one.ts, self._name(one.symbol), _number(one.index), float(one.mark), one.t))
-        if "funding" in self.pending and one.rate and self.once.new(("rates", one.symbol), s, one.ts, one.ts):
-            self._rate(one)
+        rate = _number(one.rate)
+        if one.index and (rows := self._new("index", s, one.symbol, one.ts, one.ts)) is not None:
+            rows.append((one.ts, one.t, self._name(one.symbol), float(one.index), float(one.mark), rate, one.next_ts or None))
+        if "funding" in self.pending and rate is not None and self.once.new(("rates", one.symbol), s, one.ts, one.ts):
+            self._settle(one, rate)
 
-    def _rate(self, one: Funding) -> None:
-        """The rate in force when its time came is the rate that was paid: a row when the next funding time moves on."""
-        rate, due = self._settled.get(one.symbol, (0.0, 0))
+    def _settle(self, one: Funding, rate: float) -> None:
+        """The rate in force when its time came is the one that was paid: a row when the next funding time moves on."""
+        paid, due = self._settled.get(one.symbol, (0.0, 0))
         if due and one.next_ts > due:
-            self.pending["funding"].append((due, self._name(one.symbol), rate, float(one.mark), one.next_ts, one.t))
-        self._settled[one.symbol] = float(one.rate), one.next_ts
+            self.pending["funding"].append((due, one.t, self._name(one.symbol), paid, float(one.mark), one.next_ts))
+        self._settled[one.symbol] = rate, one.next_ts
 
     def _ticker(self, s: str, one: Ticker) -> None:
         if (rows := self._new("ticker", s, one.symbol, one.ts, one.ts)) is not None:
-            texts = (one.last, one.last_size, one.open, one.high, one.low, one.average, one.volume, one.quote_volume)
-            rows.append((one.ts, self._name(one.symbol), *map(float, texts), one.trades if one.trades >= 0 else None, one.t))
+            texts = (one.last, one.open, one.high, one.low, one.volume, one.quote_volume)
+            rows.append((one.ts, one.t, self._name(one.symbol), *map(float, texts), one.trades if one.trades >= 0 else None))
 
     def _liquidation(self, s: str, one: Liquidation) -> None:
         if (rows := self._new("liquidations", s, one.symbol, one.ts, one.ts)) is not None:
-            rows.append((one.ts, self._name(one.symbol), one.side, float(one.size), float(one.price), one.t))
+            id = f"{one.ts}-{one.side}-{one.price}-{one.size}"
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), id))
 
     def _open_interest(self, s: str, one: OpenInterest) -> None:
         if (rows := self._new("open_interest", s, one.symbol, one.ts, one.ts)) is not None:
-            rows.append((one.ts, self._name(one.symbol), float(one.size), one.t))
+            rows.append((one.ts, one.t, self._name(one.symbol), float(one.size)))
 
     # -- going on --------------------------------------------------------------------------------------------------------------
 
@@ -150,6 +177,7 @@ class Rows:
             "once": self.once.state(),
             "names": self.names,
             "settled": self._settled,
+            "first_seen": self._first_seen,
             "custom": {one.interval: one.state() for one in self.custom},
         }
 
@@ -158,6 +186,7 @@ class Rows:
         self.once.restore(state["once"])
         self.names = dict(state["names"])
         self._settled = {symbol: (float(rate), int(due)) for symbol, (rate, due) in state["settled"].items()}
+        self._first_seen = dict(state["first_seen"])
         for one in self.custom:
             one.restore(state["custom"].get(one.interval, {}))
 
@@ -170,6 +199,6 @@ def _number(text: object) -> float | None:
     return float(text) if isinstance(text, str | float | int) and text != "" else None
 
 
-def _custom(bar: Bar, name: str, interval: str) -> Row:
+def _custom(bar: Bar, t: int, name: str, interval: str) -> Row:
     values = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume, bar.trades, bar.taker_volume, bar.taker_quote_volume)
-    return (bar.open_ts, name, interval, *values)
+    return (bar.open_ts, t, name, interval, *values)
