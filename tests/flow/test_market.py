@@ -102,23 +102,25 @@ def same(root: Path, url: str) -> Facts:
     return here
 
 
-def wait(root: Path, child: subprocess.Popen[bytes], stream: str, frames: int, seconds: float = 60.0) -> None:
-    """Until a tape has grown by so many bytes of lines."""
+def wait(root: Path, child: subprocess.Popen[bytes], frames: int, seconds: float = 180.0) -> None:
+    """Until this process has recorded so many frames."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         status = root / "state" / "market.status.json"
-        if status.exists() and json.loads(status.read_text())["frames"] >= frames:
+        told = json.loads(status.read_text()) if status.exists() else {}
+        if told.get("pid") == child.pid and told["frames"] >= frames:
             return
-        assert child.poll() is None, "the recorder ended"
+        assert child.poll() is None, f"the recorder ended: {child.communicate()[1].decode()}"
         time.sleep(0.1)
-    raise AssertionError(f"not {frames} frames of {stream}")
+    child.kill()
+    raise AssertionError(f"not {frames} frames: {child.communicate()[1].decode()}")
 
 
 def test_what_is_on_the_tapes_is_in_the_tables(tmp_path: Path) -> None:
     root = tmp_path / "data"
     with simulator(tmp_path, "--venues", "binance_usdm") as endpoints:
         with recorder(root, endpoints, "--types", TYPES, "--custom", "3m", "--streams", "5") as child:
-            wait(root, child, "public", 3000)
+            wait(root, child, 3000)
             child.send_signal(signal.SIGTERM)
             said = child.communicate(timeout=90)[1].decode()
         assert child.returncode == 0 and "the tables do not have everything" not in said, said
@@ -141,8 +143,8 @@ def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives
     cuts = [word for at in range(5, 60 * lives, 9) for word in ("--fault", f"drop@{at}s")]
     with simulator(tmp_path, "--venues", "binance_usdm", *cuts[:40]) as endpoints:
         for life in range(lives):
-            with recorder(root, endpoints, "--types", TYPES, "--streams", "5", "--run-seconds", "60", TAPE_DRAIN_S="20") as child:
-                wait(root, child, "public", 500)
+            with recorder(root, endpoints, "--types", TYPES, "--streams", "5", TAPE_DRAIN_S="3") as child:
+                wait(root, child, 300)
                 time.sleep(chance.uniform(0.5, 4.0))
                 lock = root / "state" / "tables-1-of-1.lock"
                 if chance.random() < 0.6 and held(lock):
