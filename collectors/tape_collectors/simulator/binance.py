@@ -65,6 +65,10 @@ class Binance(Exchange):
     def endpoints(self) -> dict[str, str]:
         return {"rest": self.rest, **{name: self.ws for name in (("public", "market") if self.futures else ("spot",))}}
 
+    def now_ms(self) -> int:
+        """The venue's time."""
+        return int(time.time() * 1000)
+
     # -- websocket -------------------------------------------------------------------------------------------------------
 
     async def joined(self, client: Client) -> None:
@@ -119,6 +123,7 @@ class Binance(Exchange):
             if not (isinstance(params, list) and len(params) == 2 and params[0] == "combined" and isinstance(params[1], bool)):
                 return {"code": 0, "msg": "Unknown property", "id": number}
             client.state["combined"] = params[1]
+            self._listeners = None
             return {"result": None, "id": number}
         if not (isinstance(params, list) and all(isinstance(name, str) for name in params)):
             return {"code": 2, "msg": "Invalid request: params must be a list of stream names", "id": number}
