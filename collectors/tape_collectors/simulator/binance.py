@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -69,10 +70,13 @@ class Binance(Exchange):
         """The venue's time."""
         return int(time.time() * 1000)
 
+    def polled(self, one: Instrument, ms: int) -> None:
+        """The open interest of venue time ``ms`` was answered."""
+
     # -- websocket -------------------------------------------------------------------------------------------------------
 
     async def joined(self, client: Client) -> None:
-        path, _, query = client.path.partition("?")
+        path, _, query = unquote(client.path).partition("?")
         root = path.strip("/").partition("/")[0]
         client.state |= {"combined": path.rstrip("/").endswith("/stream"), "root": root, "times": deque(), "batches": {}, "due": {}}
         names: list[str] = []

@@ -160,7 +160,9 @@ class BinanceRest:
         if isinstance(asked, web.Response):
             return asked
         one, headers = asked
-        body = {"openInterest": one.size_text(one.open_interest), "symbol": one.symbol, "time": self.venue.now_ms()}
+        ms = self.venue.now_ms()
+        self.venue.polled(one, ms)
+        body = {"openInterest": one.size_text(one.open_interest), "symbol": one.symbol, "time": ms}
         return web.json_response(body, headers=headers)
 
     async def _premium(self, request: web.Request) -> web.StreamResponse:

@@ -24,7 +24,7 @@ class Change:
     best: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Fill:
     """One trade."""
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tape_collectors.simulator.candles import Candles
 from tape_collectors.simulator.perpetual_listing import Planned
 from tape_collectors.simulator.perpetual_server import PerpetualVenue
 from tape_collectors.simulator.perpetuals import PENDING, PERPETUAL, SETTLING, TRADING, Perpetual
@@ -65,7 +66,7 @@ class PerpetualControl(PerpetualVenue):
 
     def begin(self, one: Perpetual) -> None:
         """An announced perpetual is traded from now on."""
-        one.status = TRADING
+        one.status, one.candles = TRADING, Candles(self.clock.now(), one.bid)
         self.tell(one)
 
     def delist(self, count: int, *, symbol: str = "", gone: bool = False) -> list[str]:
@@ -98,8 +99,8 @@ class PerpetualControl(PerpetualVenue):
         return web.json_response(self.ledger.shown(request.query.get("stream", ""), request.query.get("symbol", "")))
 
     async def _interval(self, request: web.Request) -> web.StreamResponse:
-        # No step runs while a request is answered, and each step has a later time than all before.
-        (self.ledger.reset if request.match_info["what"] == "reset" else self.ledger.stop)(self.clock.last + 1)
+        # No step runs while a request is answered; whatever comes next has a later time than all before.
+        (self.ledger.reset if request.match_info["what"] == "reset" else self.ledger.stop)(self.clock.tick() + 1)
         return web.json_response({"since_ms": self.ledger.since_ms, "until_ms": self.ledger.until_ms})
 
     async def _order(self, request: web.Request) -> web.StreamResponse:

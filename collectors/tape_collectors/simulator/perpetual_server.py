@@ -15,8 +15,8 @@ from tape_collectors.simulator.binance import Binance
 from tape_collectors.simulator.candles import INTERVALS
 from tape_collectors.simulator.faults import Faults, Frame
 from tape_collectors.simulator.journal import Journal
-from tape_collectors.simulator.ledger import Ledger, Row
-from tape_collectors.simulator.market import Change, Fill
+from tape_collectors.simulator.ledger import Ledger, Row, key, number
+from tape_collectors.simulator.market import Change, Fill, Instrument
 from tape_collectors.simulator.outlets import Channel, Outlet, framed
 from tape_collectors.simulator.perpetual_events import Told
 from tape_collectors.simulator.perpetual_listing import listed
@@ -39,6 +39,10 @@ _BY_PACE = {
 _TRADES, _MOVES = 0.28, 0.45
 #: levels of each depth frame that change beside those that trades and quotes changed
 _LEVELS = 10
+#: the last trades of each symbol that REST tells
+_KEPT = 2000
+#: faults that change what a frame is; others do not slow the sending
+_FRAME_FAULTS = frozenset(("drop", "duplicate", "reorder", "delay", "garbage", "truncate", "silence", "half_open"))
 
 
 class Clock:
@@ -86,6 +90,7 @@ class PerpetualVenue(Binance):
         self.life_s = life_s
         self.ledger = Ledger()
         self.frames = 0
+        self.api.fills = {symbol: deque(maxlen=_KEPT) for symbol in market.instruments}
         self.channels: dict[str, Channel] = {}
         self.heard: dict[str, dict[str, Channel]] = {}
         self._outlets: dict[int, Outlet] = {}
@@ -100,6 +105,10 @@ class PerpetualVenue(Binance):
     def now_ms(self) -> int:
         return self.clock.now()
 
+    def polled(self, one: Instrument, ms: int) -> None:
+        if self.ledger.counting:
+            self.ledger.row("openInterest", one.symbol).add(ms, key(one.symbol, ms, number(one.size_text(one.open_interest))))
+
     # -- who hears what ------------------------------------------------------------------------------------------------------
 
     def attach(self) -> None:
@@ -108,15 +117,15 @@ class PerpetualVenue(Binance):
             return
         self._listeners = {}
         present = {client.number: client for client in self.clients}
-        for number in [number for number in self._outlets if number not in present]:
-            self._rejoin(self._outlets.pop(number), set())
-        for number, client in present.items():
-            outlet = self._outlets.get(number)
+        for socket in [socket for socket in self._outlets if socket not in present]:
+            self._rejoin(self._outlets.pop(socket), set())
+        for socket, client in present.items():
+            outlet = self._outlets.get(socket)
             if outlet is not None and outlet.combined != client.state["combined"]:
                 self._rejoin(outlet, set())
                 outlet = None
             if outlet is None:
-                outlet = self._outlets[number] = Outlet(client)
+                outlet = self._outlets[socket] = Outlet(client)
             self._rejoin(outlet, {name for name in client.names if self._speaks(client, _channel_of(name))})
 
     def _rejoin(self, outlet: Outlet, names: set[str]) -> None:
@@ -199,7 +208,7 @@ class PerpetualVenue(Binance):
     def step(self, ms: int, moves: dict[str, tuple[list[Change], list[Fill]]]) -> None:
         """What is due now; ``ms`` is the world's time, the venue has its own."""
         self.attach()
-        self._careful = bool(self.faults.active or self.faults.holding or self.journal.keep)
+        self._careful = self.journal.keep or self.faults.holding or any(fault.kind in _FRAME_FAULTS for fault in self.faults.active)
         now, self._steps = time.monotonic(), self._steps + 1
         self._budget = min(self._budget + (now - self._at) * self.rate, self.rate)
         self._at = now
@@ -313,7 +322,7 @@ class PerpetualVenue(Binance):
         """A symbol was listed, changed or settled: exchangeInfo and contractInfo say so, and its streams follow."""
         self.market.weigh()
         self.tell_listed()
-        self.api.fills.setdefault(one.symbol, deque(maxlen=1000))
+        self.api.fills.setdefault(one.symbol, deque(maxlen=_KEPT))
         for name in [name for name in self.channels if name.partition("@")[0].upper() == one.symbol]:
             self._placed(self.channels[name])
         self.attach()

@@ -26,7 +26,7 @@ _KNOWN = (
     ("BTCUSDC", 84000.0, 1, 3),
     ("币安人生USDT", 0.1834, 5, 0),
 )
-_TEXTS = 4096
+_TEXTS = 1024
 
 
 class Texts(dict[int, tuple[str, str]]):

@@ -11,23 +11,24 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
-from xxhash import xxh3_64_intdigest
 
 from tape_archive.format.errors import SettingsError
-from tape_collectors.simulator import binance_events
-from tape_collectors.simulator.ledger import key, number
+from tape_collectors.simulator import binance_events, perpetual_events
+from tape_collectors.simulator.ledger import number
 from tape_collectors.simulator.outlets import framed
 from tape_collectors.simulator.perpetual_listing import Planned, parse
 from tape_collectors.simulator.perpetual_server import Clock
+from tape_collectors.simulator.perpetuals import Perpetual
 from tape_collectors.simulator.world import Simulator
 from tests.collectors.simulator.support import PATIENCE_S, apply, ask, get, quiet, receive, several, stream
 from tests.collectors.simulator.test_world import start
+from tests.support.ledger import Listener, by_stream, counted, told
 from tests.support.servers import until as happens
 
 MARKET = ("aggTrade", "kline_1m", "kline_5m", "kline_30m", "kline_4h", "kline_1d", "ticker", "markPrice@1s", "forceOrder")
@@ -66,28 +67,6 @@ async def trading(sim: Simulator) -> list[str]:
     return [row["symbol"] for row in rows if row["contractType"] == "PERPETUAL" and row["status"] == "TRADING"]
 
 
-class Listener:
-    """Every frame of one connection, as (stream, payload)."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.got: list[tuple[str, dict[str, Any]]] = []
-        self.news = asyncio.Condition()
-        self.task = asyncio.create_task(self.read())
-
-    async def read(self) -> None:
-        async for text in self.socket:
-            frame = json.loads(text)
-            if "stream" in frame:
-                self.got.append((frame["stream"], frame["data"]))
-                async with self.news:
-                    self.news.notify_all()
-
-    async def wait(self, enough: Any) -> None:
-        async with asyncio.timeout(PATIENCE_S), self.news:
-            await self.news.wait_for(enough)
-
-
 @asynccontextmanager
 async def listening(sim: Simulator, *names: list[str]) -> AsyncIterator[list[Listener]]:
     """One connection for each list of streams, all subscribed when the block begins."""
@@ -103,60 +82,6 @@ async def listening(sim: Simulator, *names: list[str]) -> AsyncIterator[list[Lis
             stack.callback(listeners[-1].task.cancel)
         await until(sim, "streams", sum(map(len, names)))
         yield listeners
-
-
-def told(name: str, event: dict[str, Any]) -> tuple[str, str, int, str]:
-    """(stream, symbol, id, text) of an event, by the ledger's documentation and from the JSON alone."""
-    channel = name.partition("@")[2] or name
-    symbol, e = event.get("s", ""), event
-    if channel == "aggTrade":
-        return channel, symbol, e["a"], key(symbol, e["a"], number(e["p"]), number(e["q"]), e["T"], e["m"])
-    if channel == "bookTicker":
-        return channel, symbol, e["u"], key(symbol, e["u"], *(number(e[field]) for field in "bBaA"))
-    if channel.startswith("depth"):
-        bids, asks = (
-            ",".join(f"{number(price)}:{number(size)}" for price, size in sorted(e[side], key=lambda row: sign * float(row[0])))
-            for side, sign in (("b", -1), ("a", 1))
-        )
-        return channel, symbol, e["u"], key(symbol, e["u"], e["pu"], bids, asks)
-    if channel.startswith("markPrice"):
-        return channel, symbol, e["E"], key(symbol, e["E"], *(number(e[field]) for field in "pir"), e["T"])
-    if channel.startswith("kline"):
-        k = e["k"]
-        if k["x"]:
-            values = [number(k[field]) for field in "ohlcvqnVQ"]
-            return channel, symbol, k["t"], key(symbol, k["t"], *values)
-        return f"{channel}:open", symbol, e["E"], key(symbol, e["E"], k["t"], *(number(k[field]) for field in "ohlcvn"))
-    if channel == "ticker":
-        return channel, symbol, e["E"], key(symbol, e["E"], *(number(e[field]) for field in "cQohlwvqn"))
-    if channel == "forceOrder":
-        o = e["o"]
-        return channel, o["s"], o["T"], key(o["s"], o["T"], o["S"], number(o["ap"]), number(o["q"]))
-    return channel, "", e["E"], key(symbol, e["E"], e["cs"], e["ct"])
-
-
-def counted(rows: list[tuple[str, dict[str, Any]]], since: int, before: int) -> dict[tuple[str, str], dict[str, Any]]:
-    """The ledger as a client would write it."""
-    sums: dict[tuple[str, str], list[int]] = {}
-    for name, event in rows:
-        if since <= event["E"] < before:
-            channel, symbol, id, text = told(name, event)
-            found = sums.setdefault((channel, symbol), [0, id, id, 0])
-            found[0] += 1
-            found[2] = id
-            found[3] += xxh3_64_intdigest(text.encode())
-    return {
-        of: {"count": count, "first": first, "last": last, "hash": f"{total % 2**64:016x}"}
-        for of, (count, first, last, total) in sums.items()
-    }
-
-
-def by_stream(ledger: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {
-        (row["stream"], row["symbol"]): {name: row[name] for name in ("count", "first", "last", "hash")}
-        for row in ledger["rows"]
-        if row["count"]
-    }
 
 
 def names(symbols: list[str], channels: tuple[str, ...]) -> list[str]:
@@ -266,7 +191,13 @@ async def test_books_chain_join_their_snapshot_and_agree_with_the_quotes(sim: Si
 async def test_payloads_have_the_keys_of_the_other_writer(sim: Simulator) -> None:
     """``binance_events`` was held against the sheet; what both write has the same keys in the same order."""
     one = sim.markets["binance_usdm"].instruments["SOLUSDT"]
-    fill = one.trade(EVENING_MS)  # type: ignore[attr-defined]
+    assert isinstance(one, Perpetual)
+    fill = one.trade(EVENING_MS)
+    ours = (
+        perpetual_events.agg_trade(one, fill),
+        perpetual_events.book_ticker(one, EVENING_MS),
+        perpetual_events.mark_price(one, EVENING_MS),
+    )
     day = binance_events.Day()
     day.add(one, EVENING_MS, [fill])
     others = {
@@ -276,6 +207,12 @@ async def test_payloads_have_the_keys_of_the_other_writer(sim: Simulator) -> Non
         "kline_1m": binance_events.kline(one, day, EVENING_MS, closed=False),
         "forceOrder": binance_events.force_order(one, fill, EVENING_MS),
     }
+    assert [json.loads(text) for text, _, _ in ours] == [others[name] for name in ("aggTrade", "bookTicker", "markPrice@1s")]
+    text, number_, ledger = perpetual_events.force_order(one, fill)
+    forced: Any = json.loads(text)
+    assert list(forced) == list(others["forceOrder"]) and list(forced["o"]) == list(others["forceOrder"]["o"])  # type: ignore[call-overload]
+    assert counted([("solusdt@forceOrder", forced)], 0, 2 * EVENING_MS)["forceOrder", "SOLUSDT"]["first"] == number_ == EVENING_MS
+    assert ledger == told("solusdt@forceOrder", forced)[3]
     sheet = "e E s p P w c Q o h l v q O C F L n st"
     depth = "e E T s ps U u pu b a st"
     symbols = await trading(sim)
@@ -378,6 +315,32 @@ async def test_frame_faults_hit_one_stream_and_no_other(sim: Simulator, kind: st
             assert fault.count > 0
         frames = await several(good, 5)
         assert all(before["data"]["u"] < after["data"]["u"] for before, after in pairwise(frames))
+
+
+async def test_open_interest_is_answered_by_the_venues_clock_and_counted() -> None:
+    async with world(speed=1000, at_ms=EVENING_MS) as sim:
+        since = (await post(sim, "/control/ledger/reset"))["since_ms"]
+        rows = [await look(sim, "/fapi/v1/openInterest", symbol=symbol) for symbol in await trading(sim)]
+        before = (await post(sim, "/control/ledger/stop"))["until_ms"]
+        ledger = by_stream(await look(sim, "/control/ledger", stream="openInterest"))
+        premium = await look(sim, "/fapi/v1/premiumIndex", symbol="BTCUSDT")
+    assert all(since <= row["time"] < before for row in rows) and premium["time"] >= before
+    assert ledger == counted([("openInterest", row) for row in rows], since, before) and len(ledger) == 12
+
+
+async def test_missed_trades_are_told_again_as_they_were(sim: Simulator) -> None:
+    async with listening(sim, names(["XRPUSDT"], ("aggTrade",))) as (listener,):
+        await listener.wait(lambda: len(listener.got) > 30)
+    seen = [event for _, event in listener.got]
+    rows = await look(sim, "/fapi/v1/aggTrades", symbol="XRPUSDT", fromId=seen[5]["a"], limit=10)
+    assert [[row[name] for name in "apqflTm"] for row in rows] == [[event[name] for name in "apqflTm"] for event in seen[5:15]]
+
+
+async def test_a_symbol_outside_ascii_is_heard_by_its_name_in_the_url(sim: Simulator) -> None:
+    (symbol,) = (symbol for symbol in await trading(sim) if not symbol.isascii())
+    async with stream(f"{sim.endpoints['binance_usdm.public']}/public/stream?streams={quote(symbol.lower())}@bookTicker") as socket:
+        frame = await receive(socket)
+    assert (frame["stream"], frame["data"]["s"]) == (f"{symbol.lower()}@bookTicker", symbol)
 
 
 async def test_orders_that_cannot_be_are_refused_in_words(sim: Simulator) -> None:
