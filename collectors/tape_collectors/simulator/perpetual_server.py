@@ -39,6 +39,8 @@ _BY_PACE = {
 _TRADES, _MOVES = 0.28, 0.45
 #: levels of each depth frame that change beside those that trades and quotes changed
 _LEVELS = 10
+#: steps whose events are made up for after the machine had no time
+_LATE = 5
 #: the last trades of each symbol that REST tells
 _KEPT = 2000
 #: faults that change what a frame is; others do not slow the sending
@@ -210,7 +212,8 @@ class PerpetualVenue(Binance):
         self.attach()
         self._careful = self.journal.keep or self.faults.holding or any(fault.kind in _FRAME_FAULTS for fault in self.faults.active)
         now, self._steps = time.monotonic(), self._steps + 1
-        self._budget = min(self._budget + (now - self._at) * self.rate, self.rate)
+        # On a machine that is too busy the streams with a pace keep it, and the events of the market become fewer.
+        self._budget += min(now - self._at, _LATE * self._step_s) * self.rate
         self._at = now
         ms = self.clock.tick()
         self._stepping = True
