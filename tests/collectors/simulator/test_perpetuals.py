@@ -252,8 +252,9 @@ async def test_listed_and_delisted_while_it_runs(sim: Simulator) -> None:
         rows = (await look(sim, "/fapi/v1/exchangeInfo"))["symbols"]
         assert len(more) == 3 and not {row["symbol"] for row in rows} & set(more)
         assert next(row["status"] for row in rows if row["symbol"] == fresh[0]) == "SETTLING"
-        quotes.got.clear()
         left = set(before) - set(more)
+        assert (await look(sim, "/control/status"))["speaking"] == len(left)
+        quotes.got.clear()
         await quotes.wait(lambda: {event["s"] for _, event in quotes.got} >= left)
         assert {event["s"] for _, event in quotes.got} == left, "who was delisted is silent, the others speak"
     async with stream(sim.endpoints["binance_usdm.public"] + "/public/stream") as socket:
@@ -354,6 +355,23 @@ def test_plans() -> None:
     for text in ("list@3s", "list 0@3s", "sing 3@3s", "cut 3@3", ""):
         with pytest.raises(SettingsError, match="--plan"):
             parse(text)
+
+
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        (("--perpetuals", "5001"), b"from 1 to 5000"),
+        (("--perpetuals", "5", "--venues", "binance_spot"), b"in --venues"),
+        (("--perpetuals", "5", "--load", "binance_usdm=3"), b"no --load"),
+        (("--perpetuals", "5", "--speed", "-1"), b"--speed -1"),
+        (("--perpetuals", "5", "--plan", "list"), b"--plan 'list'"),
+        (("--plan", "list 3@0s"), b"needs --perpetuals"),
+    ],
+)
+async def test_what_cannot_be_is_one_line(options: tuple[str, ...], words: bytes) -> None:
+    child = await start(*options)
+    _, errors = await asyncio.wait_for(child.communicate(), 20)
+    assert child.returncode == 2 and errors.count(b"\n") == 1 and words in errors and b"Traceback" not in errors
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
