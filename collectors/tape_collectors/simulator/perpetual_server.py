@@ -184,8 +184,9 @@ class PerpetualVenue(Binance):
                     outlet.buffer += frame
         self._budget -= 1
         self.frames += 1
-        if heard and self.ledger.counting:
-            (row or channel.row).add(number, ledger)
+        if self.ledger.counting:
+            counted = row or channel.row
+            (counted.add if heard else counted.unsend)(number, ledger)
 
     def _emit_carefully(self, channel: Channel, text: str) -> bool:
         """Through the faults and the journal; gives whether anybody was sent it as it is."""
