@@ -380,15 +380,20 @@ async def test_the_command_serves_them(tmp_path: Path) -> None:
     child = await start(
         "--perpetuals", "20", "--rate", "500", "--speed", "60", "--at", "1795219110", "--plan", "list 3@0s", "--port-file", str(ports)
     )
-    assert child.stdout is not None
-    async with asyncio.timeout(20):
-        endpoints = dict([(await child.stdout.readline()).decode().strip().split("=", 1) for _ in range(3)])
-    assert set(endpoints) == {"binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"}
-    async with stream(endpoints["binance_usdm.market"] + "/market/stream?streams=btcusdt@kline_1m") as socket:
-        while not (event := (await receive(socket))["data"])["k"]["x"]:
-            pass
-        assert event["k"]["T"] < event["E"] and event["E"] > EVENING_MS
-    assert (await get(endpoints["binance_usdm.rest"] + "/control/status"))[1]["trading"] == 24
-    child.send_signal(signal.SIGTERM)
-    _, errors = await asyncio.wait_for(child.communicate(), 10)
-    assert child.returncode == 0 and errors == b""
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(20):
+            endpoints = dict([(await child.stdout.readline()).decode().strip().split("=", 1) for _ in range(3)])
+        assert set(endpoints) == {"binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"}
+        async with stream(endpoints["binance_usdm.market"] + "/market/stream?streams=btcusdt@kline_1m") as socket:
+            while not (event := (await receive(socket))["data"])["k"]["x"]:
+                pass
+            assert event["k"]["T"] < event["E"] and event["E"] > EVENING_MS
+        assert (await get(endpoints["binance_usdm.rest"] + "/control/status"))[1]["trading"] == 24
+        child.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(child.communicate(), 10)
+        assert child.returncode == 0 and errors == b""
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
