@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -375,16 +374,14 @@ def test_frames_are_rfc_6455(size: int) -> None:
     assert framed("x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
 
 
-async def test_the_command_serves_them(tmp_path: Path) -> None:
-    ports = tmp_path / "ports.json"
-    child = await start(
-        "--perpetuals", "20", "--rate", "500", "--speed", "60", "--at", "1795219110", "--plan", "list 3@0s", "--port-file", str(ports)
-    )
+async def test_the_command_serves_them() -> None:
+    child = await start("--perpetuals", "20", "--rate", "500", "--speed", "60", "--at", "1795219110", "--plan", "list 3@0s", "--json")
     try:
         assert child.stdout is not None
         async with asyncio.timeout(20):
-            endpoints = dict([(await child.stdout.readline()).decode().strip().split("=", 1) for _ in range(3)])
-        assert set(endpoints) == {"binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"}
+            endpoints = json.loads(await child.stdout.readline())
+        assert set(endpoints) >= {"binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"}
+        assert {name.partition(".")[0] for name in endpoints} == {"binance_usdm"}
         async with stream(endpoints["binance_usdm.market"] + "/market/stream?streams=btcusdt@kline_1m") as socket:
             while not (event := (await receive(socket))["data"])["k"]["x"]:
                 pass
