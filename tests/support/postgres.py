@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,19 +30,17 @@ def program(name: str) -> str:
 class Postgres:
     """``start``, ``kill`` (SIGKILL to the server and all its processes) and ``start`` again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.data = folder / "data"
+    def __init__(self, data: Path | None = None) -> None:
+        """``data``: where its data lies; the write-ahead log is never there."""
+        # Not below pytest's own folder: only root may enter that one.
+        self.folder = Path(tempfile.mkdtemp(prefix="tapeline-postgres-"))
+        self.data = data or self.folder / "data"
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._user: Callable[[], None] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:
-            who = pwd.getpwnam("postgres") if any(one.pw_name == "postgres" for one in pwd.getpwall()) else pwd.getpwnam("nobody")
-            for place in (folder, *folder.parents):
-                if not place.stat().st_mode & 0o001:
-                    place.chmod(place.stat().st_mode | 0o011)
-            os.chown(folder, who.pw_uid, who.pw_gid)
+            who = pwd.getpwnam("postgres" if any(one.pw_name == "postgres" for one in pwd.getpwall()) else "nobody")
+            os.chown(self.folder, who.pw_uid, who.pw_gid)
 
             def demote() -> None:
                 os.setgroups([])
@@ -49,8 +48,8 @@ class Postgres:
                 os.setuid(who.pw_uid)
 
             self._user = demote
-        command = [program("initdb"), "-D", str(self.data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C", "-N"]
-        subprocess.run(command, check=True, preexec_fn=self._user, cwd=folder, stdout=subprocess.DEVNULL)
+        command = [program("initdb"), "-D", str(self.data), f"--waldir={self.folder}/wal", "-U", "postgres", "--auth=trust", "-E", "UTF8"]
+        subprocess.run([*command, "--locale=C", "-N"], check=True, preexec_fn=self._user, cwd=self.folder, stdout=subprocess.DEVNULL)
 
     def url(self, schema: str = "", **options: object) -> str:
         """What ``open_tables`` takes."""
@@ -65,7 +64,7 @@ class Postgres:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, preexec_fn=self._user, cwd=self.folder, stderr=log)
         deadline = time.monotonic() + 60
-        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [program("pg_isready"), "-q", "-U", "postgres", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready).returncode:
             assert self.process.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.05)
@@ -83,6 +82,8 @@ class Postgres:
         psutil.wait_procs(everyone, timeout=20)
 
     def stop(self) -> None:
+        """And remove all of it."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
