@@ -15,7 +15,7 @@ from tape_access.mounted import MountStore, mount_of
 from tape_access.places import Places, Window, reachable
 from tape_access.remote import Remote
 from tape_access.sources import cache_folder, remote_store, temporary
-from tape_archive.format.errors import Busy, NotFound
+from tape_archive.format.errors import Busy, NotFound, SettingsError
 from tape_archive.stores import Store
 from tape_archive.stores.fallback import Fallback
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Moment = int | float | str | datetime
 SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
 __all__ = ["DataAccessor", "Window"]
 
 
@@ -239,15 +240,32 @@ class DataAccessor:
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
-        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""
+        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). What is told is read from the
+        tapes themselves: of a remote side those of the asked hours are brought into the cache, so both times are needed. Raises NotFound
+        for no tape, SettingsError."""
         from tape_access.coverage import of_root
         from tape_collectors.venues import canonical
 
+        name = canonical(venue) if venue else None
         bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
-        rows = of_root(self.root, venue=canonical(venue) if venue else None, from_ns=bounds[0], to_ns=bounds[1])
+        if self._files.far and not all(bounds):
+            raise SettingsError("coverage of a remote side reads its tapes: give start and end")
+        rows = of_root(self._files.tapes(name, *bounds), venue=name, from_ns=bounds[0], to_ns=bounds[1])
+        if self._files.far and name in (None, "polymarket"):
+            rows += self._window_coverage(*bounds)
         if not rows:
-            raise NotFound(f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else ""))
+            raise NotFound(
+                f"no tape under {self.places.names}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else "")
+            )
         return rows
+
+    def _window_coverage(self, start: int, end: int) -> list[Coverage]:
+        from tape_access.coverage import of_file
+
+        # A window's file begins before the window does, and goes on until its result is there.
+        some = [one for one in self.windows() if one.start * SECOND - HOUR <= end and one.end * SECOND + HOUR >= start]
+        files = (self._file(one.slug, one.coin, one.timeframe, plain=False, prefetch=False) for one in some)
+        return [row for file in files for row in of_file(file, "polymarket", from_ns=start, to_ns=end)]
 
 
 def _ns(at: Moment) -> int:

@@ -10,6 +10,7 @@ from tape_access.places import reachable
 from tape_access.remote import Remote
 from tape_access.sync import Sync
 from tape_archive.format.errors import NotFound
+from tape_archive.format.layout import element, segment
 from tape_archive.format.ticks import FOLDER, day_of, part_of, uncovered
 from tape_archive.stores import Entry
 
@@ -22,6 +23,11 @@ class Files:
     def __init__(self, root: Path | None, remote: Remote | None) -> None:
         self.root, self.remote = root, remote
         self._lock = threading.Lock()
+
+    @property
+    def far(self) -> bool:
+        """Whether tapes are read from another machine."""
+        return self.remote is not None and not (self.root is not None and reachable(self.root / "raw"))
 
     def series(self, out: str, start: int | None, end: int | None) -> Path:
         """The path of the series (its dated files lie beside it), times in unix ns. Raises NotFound, StoreUnavailable."""
@@ -54,6 +60,38 @@ class Files:
                 wanted += [named[part.path] for part in parts if _meets((part.first, part.last), start, end)]
         return self._bring(wanted)
 
+    def tapes(self, venue: str | None, start: int, end: int) -> Path:
+        """The root under which the raw tapes lie that tell of a time (unix ns), as ``coverage.within`` chooses them."""
+        if not self.far:
+            assert self.root is not None
+            reachable(self.root / "raw")
+            return self.root
+        # A machine may have windows and no raw tapes, or none of this venue.
+        there = {entry.name for entry in self._list("") if entry.folder}
+        venues = [entry for entry in self._list("raw") if entry.folder] if "raw" in there else []
+        wanted: list[Entry] = []
+        for one in [entry for entry in venues if venue is None or entry.name == element(venue)]:
+            for stream in self._list(one.path):
+                wanted += self._hours(stream, (start, end)) if stream.folder else []
+        return self._bring(wanted)
+
+    def _hours(self, stream: Entry, span: tuple[int, int]) -> list[Entry]:
+        """The segments of one tape: of the days of the span, and of the nearest that have something before and behind it."""
+        from tape_access.coverage import within
+
+        days = sorted((meant[0], day) for day in self._list(stream.path) if (meant := day_of(f"date={day.name}")) is not None)
+        before = [day for begin, day in days if begin <= span[0]]
+        inside = [day for begin, day in days if span[0] < begin <= span[1]]
+        after = [day for begin, day in days if begin > span[1]]
+        named = {self._here / entry.path: entry for day in (*before[-2:], *inside, *after[:1]) for entry in self._list(day.path)}
+        known = sorted(found for path in named if (found := segment(path)) is not None)
+        return [named[one.file] for one in within(known, span)]
+
+    @property
+    def _here(self) -> Path:
+        assert self.remote is not None
+        return self.remote.cache.folder / "files"
+
     def _keys(self, folder: str, key: str) -> list[str]:
         return [entry.name.removeprefix(key) for entry in self._list(folder) if entry.folder and entry.name.startswith(key)]
 
@@ -69,7 +107,7 @@ class Files:
         """Copies in the cache, as new as what was listed."""
         assert self.remote is not None
         remote = self.remote
-        here = remote.cache.folder / "files"
+        here = self._here
         with self._lock:
             sync = Sync(remote.store, here)
             for entry in entries:
