@@ -59,7 +59,7 @@ class CVD:
         self._price: float | None = None
         self._sign = 0.0
         self._id = 0
-        self._lost = 0
+        self._lost = -1
         self.anchor: int | None = None
         self.gaps = self.unsided = self.bad = self.duplicates = 0
 
@@ -89,7 +89,7 @@ class CVD:
         return CvdPoint(ts, None, None, self._base.add(0.0), self._quote.add(0.0), anchor, self.gaps, True)
 
     def gap(self, ts: int) -> None:
-        """Trades before ``ts`` were missed."""
+        """Trades up to ``ts`` were missed. Where ids are given they tell, and no call is needed."""
         self.gaps += 1
         self._lost = ts
         self._price, self._sign = None, 0.0
@@ -98,13 +98,13 @@ class CVD:
         """Rules 2 and 3, at the first trade of a period."""
         first = self.anchor is None
         self.anchor = anchor = ts // self._period * self._period if self._period else ts
-        self.gaps = int(self._lost > anchor or (first and ts > anchor))
+        self.gaps = int(self._lost >= anchor or (first and ts > anchor))
         self._base, self._quote = Sum(), Sum()
         return anchor
 
     def _inferred(self, price: float, mid: float | None) -> float:
         """Rule 1 without a side: 1, -1, or 0 if nothing tells."""
-        against = mid if mid is not None and price != mid else self._price
+        against = mid if mid is not None and math.isfinite(mid) and price != mid else self._price
         if against is None or price == against:
             return self._sign
         return 1.0 if price > against else -1.0

@@ -187,7 +187,7 @@ class Conflict:
 
     ``ofi_cvd_conflict``: |z_ofi| ≥ 2 and |z_cvd| ≥ 1 of opposite signs; ``ofi_cvd_divergence``: both above 2.5, opposite; ``anomaly``:
     |z_ofi| > 3 or |z_cvd| > 2.5; ``price_anomaly``: the price is more than 5 % from the row before. Each type by rule 5. A z that is None
-    contradicts nothing.
+    contradicts nothing, and a price that is no finite number above zero is not compared.
 
     Source: the origin of the brief.
     """
@@ -204,8 +204,10 @@ class Conflict:
 
     def update(self, ts: int, price: float, z_ofi: float | None, z_cvd: float | None) -> list[ConflictEvent]:
         """One row at event time ``ts`` (unix ns): its events."""
-        before, self._price = self._price, price
-        change = price / before - 1.0 if before else None
+        before, change = self._price, None
+        if 0.0 < price < math.inf:
+            self._price = price
+            change = price / before - 1.0 if before is not None else None
         ofi, cvd = z_ofi or 0.0, z_cvd or 0.0
         if abs(ofi) < 2.0 and abs(cvd) <= 2.5 and (change is None or abs(change) <= 0.05):
             return []

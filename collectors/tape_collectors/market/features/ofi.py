@@ -3,11 +3,12 @@
 Rules (each has its test in tests/collectors/features/test_ofi.py):
 
 1. The first book gives no value: there is nothing to compare it with.
-2. A side that is empty (no level, or a size that is no finite number above zero), and a book that is crossed or locked, give None and
-   forget the book before. So must the caller, by ``reset``, at a gap and at a reconnect: no difference is taken across what was not seen.
+2. A side that is empty (no level, or of a quote a size that is no finite number above zero), a book that is crossed or locked, and a best
+   price that is not finite give None, and forget the book before. So must the caller, by ``reset``, at a gap and at a reconnect: no
+   difference is taken across what was not seen.
 3. Prices are only compared, and exactly. Ticks (int) or ``float(text)``: of up to 15 significant digits, texts of equal numbers are equal
    floats and all others are not. There is no epsilon.
-4. A rank that a book does not have is None, never 0. Below the best level, sizes of zero are no level; ranks move up.
+4. A rank that a book does not have is None, never 0. In a ladder a size that is no finite number above zero is no level; ranks move up.
 5. An interval's sum is None unless every book in it was seen, from its beginning on; so is a rank's sum unless every book had that rank.
 6. A stream that joins events (``@depth5@100ms``) gives another sum than one that tells each: both telescope only while the prices stand.
    So a row must say which stream it was made of.
@@ -83,7 +84,7 @@ class BestOFI:
 
     def update(self, bid: float, bid_size: float, ask: float, ask_size: float) -> float | None:
         """The event's e; None by rules 1 and 2."""
-        if not (0.0 < bid_size < _INF and 0.0 < ask_size < _INF and bid < ask):
+        if not (0.0 < bid_size < _INF and 0.0 < ask_size < _INF and -_INF < bid < ask < _INF):
             self.reset()
             return None
         before, after = self._quote, (bid, bid_size, ask, ask_size)
@@ -153,7 +154,7 @@ class LevelsOFI:
     def update(self, bids: Ladder, asks: Ladder) -> Vector | None:
         """The event's e by rank, of levels (price, size), best first; None by rules 1 and 2."""
         bids, asks = ladder(bids, self.levels), ladder(asks, self.levels)
-        if not bids or not asks or not bids[0][0] < asks[0][0]:
+        if not bids or not asks or not -_INF < bids[0][0] < asks[0][0] < _INF:
             self.reset()
             return None
         before_bids, before_asks = self._bids, self._asks
@@ -232,7 +233,7 @@ class RankDifference:
         """The event's weighted difference."""
         most = len(self.weights)
         bids, asks = ladder(bids, most), ladder(asks, most)
-        if not bids or not asks or not bids[0][0] < asks[0][0]:
+        if not bids or not asks or not -_INF < bids[0][0] < asks[0][0] < _INF:
             self._before = None
             return None
         before, self._before = self._before, (bids, asks)
@@ -254,12 +255,13 @@ class Component(msgspec.Struct):
 
 
 def first_component(rows: Sequence[Sequence[float | None]]) -> Component | None:
-    """Of rows of normalised OFI by rank. Columns that are constant or have a None are left out; the sign is the one with Σw > 0; where the
-    largest variance is not one direction's alone, or Σw is 0, weights are equal. None with fewer than two rows or no column left."""
+    """Of rows of normalised OFI by rank. Columns that are constant or not known throughout are left out; the sign is the one with Σw > 0;
+    where the largest variance is not one direction's alone, or Σw is 0, weights are equal. None with fewer than two rows or no column left.
+    """
     if len(rows) < 2:
         return None
     columns = list(zip(*rows, strict=True))
-    kept = [at for at, column in enumerate(columns) if None not in column and min(column) < max(column)]
+    kept = [at for at, column in enumerate(columns) if all(map(_known, column)) and min(column) < max(column)]
     if not kept:
         return None
     matrix = np.array([columns[at] for at in kept], dtype=np.float64)
@@ -273,6 +275,10 @@ def first_component(rows: Sequence[Sequence[float | None]]) -> Component | None:
     for at, share in zip(kept, shares.tolist(), strict=True):
         weights[at] = share
     return Component(weights, float(values[-1] / values.sum()))
+
+
+def _known(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 class IntegratedOFI:
@@ -296,7 +302,7 @@ class IntegratedOFI:
     def update(self, normalised: Sequence[float | None]) -> float | None:
         """The interval's value, of its ``LevelsInterval.normalised``."""
         value = self.apply(normalised)
-        if any(one is not None for one in normalised):
+        if any(map(_known, normalised)):
             self._rows.append(tuple(normalised))
             self._since += 1
             if len(self._rows) == self._rows.maxlen and (self.component is None or self._since >= self._refit):
@@ -311,7 +317,7 @@ class IntegratedOFI:
         out = 0.0
         for value, weight in zip(normalised, self.component.weights, strict=True):
             if weight is not None:
-                if value is None:
+                if value is None or not math.isfinite(value):
                     return None
                 out += weight * value
         return out

@@ -9,15 +9,14 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from itertools import islice
 
 LN2 = math.log(2.0)
 #: for normal values σ is this times the median absolute deviation (1 / Φ⁻¹(3/4), as the literature rounds it)
 NORMAL_MAD = 1.4826
 #: for normal values σ is this times the mean absolute value (√(π/2))
 NORMAL_MEAN = math.sqrt(math.pi / 2.0)
-#: moments are computed anew after so many values, or when so much of the sum of squares has left the window that rounding would tell
-_ANEW = 8192
+#: moments are computed anew after so many windows, or when so much of the sum of squares has left the window that rounding would tell
+_ANEW = 2
 _LEFT = 1e-6
 
 
@@ -88,7 +87,7 @@ class Moments:
         self._count += 1
         if self._squares > self._peak:
             self._peak = self._squares
-        if self._squares < self._peak * _LEFT or self._count >= _ANEW:
+        if self._squares < self._peak * _LEFT or self._count >= _ANEW * self.window:
             self._anew()
 
     def std(self, ddof: int = 0) -> float | None:
@@ -162,5 +161,5 @@ class Median:
             return None
         place = share * (len(rows) - 1)
         at = math.floor(place)
-        low, high = islice(rows, at, at + 2) if at + 1 < len(rows) else (rows[at], rows[at])
+        low, high = rows[at], rows[min(at + 1, len(rows) - 1)]
         return low + (high - low) * (place - at)

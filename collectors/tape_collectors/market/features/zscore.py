@@ -5,7 +5,8 @@ Rules (each has its test in tests/collectors/features/test_zscore.py):
 1. A value that is not known, warm-up, a hold after a gap and a scale of nothing give z None with the reason in ``why``; never 0.
 2. The baseline of a level is what came before it; the value itself is not in it (unless ``own`` asks for that).
 3. A half-life is in seconds of event time, and a change of it changes the scale. Per update it is in updates, if ``per`` says so.
-4. A time step shorter than 1 ms, or backwards, counts as 1 ms: trades of one millisecond would weigh nothing.
+4. A time step shorter than 1 ms, or backwards, counts as 1 ms: trades of one millisecond would weigh nothing. Steps are from the latest
+   time seen: a late value neither ages those before it nor makes a gap.
 5. ``floor_used`` says that the MAD floor, not the average, is the scale. MAD may be 0 (sizes are discrete): below ``least`` there is no z.
 6. ``z`` is ``z_raw`` clipped at ±limit. That is no winsorising, which would replace by quantiles; both are given.
 7. After a step of event time longer than a hold's seconds that many values, from the first after it, have z None. They do count for the
@@ -62,10 +63,14 @@ class _Held:
         self._count = 0
 
     def step(self, ts: int) -> int | None:
-        """Event time since the value before, in ns; None at the first value."""
-        before, self._ts = self._ts, ts
+        """Event time since the latest value before, in ns; None at the first value."""
+        before = self._ts
         if before is None:
+            self._ts = ts
             return None
+        if ts <= before:
+            return 0
+        self._ts = ts
         for limit, count in self._holds:
             if ts - before > limit:
                 self.hold(count)
@@ -86,15 +91,15 @@ class _Held:
 class LevelZ:
     """z of a level against the window before it. No unit.
 
-    z = (x - mean) / s over the last ``window`` values before x (``own``: with x), s their standard deviation, of the population
-    (``ddof`` 0) or of a sample (1). Warm-up: until ``warm_up`` values came before (with ``own``: are there). Flat: s is at most
-    ``least``, or 1e-12 of the mean, which is rounding. Where a feature's own level drifts, as CVD's does, z says where the level stands in
-    its window, and depends on the window's length.
+    z = (x - mean) / s over the last ``window`` values that end with x, x itself left out (``own``: with x); s is their standard deviation,
+    of the population (``ddof`` 0) or of a sample (1). Warm-up: until ``warm_up`` values came before (with ``own``: are there). Flat: s is
+    at most ``least``, or 1e-12 of the mean, which is rounding. Where a feature's own level drifts, as CVD's does, z says where the level
+    stands in its window, and depends on the window's length.
 
     Source: the origin of the brief (its ``z_mode=level``, and its z of OFI with ``ddof`` 1), whose 0 for warm-up and flat is None here.
     """
 
-    __slots__ = ("_held", "_holds", "_moments", "ddof", "least", "limit", "own", "warm_up", "window")
+    __slots__ = ("_held", "_holds", "_moments", "_size", "ddof", "least", "limit", "own", "warm_up", "window")
 
     def __init__(
         self,
@@ -108,12 +113,15 @@ class LevelZ:
     ) -> None:
         self.window, self.ddof, self.limit, self.least, self.own = window, ddof, limit, least, own
         self.warm_up = max(5, window // 5) if warm_up is None else warm_up
+        self._size = window - (not own)
+        if self._size < max(1, self.warm_up):
+            raise ValueError(f"window {window}: the baseline has {self._size} values, fewer than warm_up {self.warm_up}")
         self._holds = holds
         self.reset()
 
     def reset(self) -> None:
         """Begin anew, warm-up included."""
-        self._moments = Moments(self.window)
+        self._moments = Moments(self._size)
         self._held = _Held(self._holds)
 
     def hold(self, count: int) -> None:
