@@ -204,18 +204,19 @@ class Conflict:
 
     def update(self, ts: int, price: float, z_ofi: float | None, z_cvd: float | None) -> list[ConflictEvent]:
         """One row at event time ``ts`` (unix ns): its events."""
-        before, change = self._price, None
+        before, change, jumped = self._price, None, False
         if 0.0 < price < math.inf:
             self._price = price
-            change = price / before - 1.0 if before is not None else None
+            if before is not None:
+                change, jumped = price / before - 1.0, abs(price - before) > 0.05 * before
         ofi, cvd = z_ofi or 0.0, z_cvd or 0.0
-        if abs(ofi) < 2.0 and abs(cvd) <= 2.5 and (change is None or abs(change) <= 0.05):
+        if not jumped and abs(ofi) < 2.0 and abs(cvd) <= 2.5:
             return []
         opposite = ofi * cvd < 0
         found = {
             "ofi_cvd_conflict": opposite and abs(ofi) >= 2.0 and abs(cvd) >= 1.0,
             "ofi_cvd_divergence": opposite and min(abs(ofi), abs(cvd)) > 2.5,
             "anomaly": abs(ofi) > 3.0 or abs(cvd) > 2.5,
-            "price_anomaly": change is not None and abs(change) > 0.05,
+            "price_anomaly": jumped,
         }
         return [ConflictEvent(kind, ts, z_ofi, z_cvd, change) for kind, here in found.items() if here and self._cooldown.over(kind, ts)]
