@@ -206,6 +206,11 @@ def test_a_price_that_is_not_finite_is_no_sample() -> None:
         assert run(Divergence("cvd", setup()), mixed, [value for one in indicators for value in (one, 0.0)], step=0) == plain
 
 
+def test_a_pivot_without_neighbours_is_refused() -> None:
+    with pytest.raises(ValueError, match="side 0: a pivot has at least 1 sample on either side"):
+        Divergence("cvd", setup(side=0))
+
+
 @pytest.mark.parametrize(("weak", "strength"), [(0.0, "weak"), (50.0, "normal"), (70.0, "strong")])
 def test_strengths(weak: float, strength: str) -> None:
     for z in [number / 20 for number in range(1, 100)]:

@@ -266,6 +266,18 @@ def test_rule_4_the_rank_difference_needs_them_too() -> None:
     assert measure.update(*BOOKS[3]) == near(0.5 * (0 - 7) + 0.5 * (0 - -6))
 
 
+@pytest.mark.parametrize("weights", [(), (0.0, 0.0), (-1.0, 0.0)])
+def test_rule_4_weights_of_nothing_are_refused(weights: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="weights: one of them must be above 0"):
+        RankDifference(weights)
+
+
+def test_rule_4_ranks_without_a_weight_are_not_needed() -> None:
+    measure = RankDifference([0.5, 0.0, -2.0])
+    assert measure.update(BOOKS[0][0][:1], BOOKS[0][1][:1]) is None
+    assert measure.update(BOOKS[1][0][:1], BOOKS[1][1][:1]) == 2.0
+
+
 def test_rule_5_an_interval_that_was_not_seen_whole_has_no_sum() -> None:
     ofi = BestOFI()
     for quote in QUOTES[:3]:

@@ -103,6 +103,8 @@ class Divergence:
     def __init__(self, channel: str, setup: DivergenceSetup | None = None) -> None:
         self.channel = channel
         self.setup = setup or DivergenceSetup()
+        if self.setup.side < 1:
+            raise ValueError(f"side {self.setup.side}: a pivot has at least 1 sample on either side")
         self._cooldown = _Cooldown(self.setup.cooldown_s)
         self.reset()
 
@@ -128,16 +130,20 @@ class Divergence:
         self._count += 1
         if len(self._prices) < 2 * self.setup.side + 1:
             return []
-        pivot, out = self._samples[0], []
+        pivot, event = self._samples[0], None
+        here = pivot.price
         if pivot.number < self.setup.warm_up:
             return []
-        if pivot.price >= max(self._prices) and all(one < pivot.price for one in islice(self._prices, self.setup.side)):
-            out.append(self._pair(ts, self._highs, pivot, ("bear_div", "hidden_bear")))
-            self._highs = pivot
-        elif pivot.price <= min(self._prices) and all(one > pivot.price for one in islice(self._prices, self.setup.side)):
-            out.append(self._pair(ts, self._lows, pivot, ("hidden_bull", "bull_div")))
+        # Most samples are told by their neighbours alone.
+        before, after = self._prices[self.setup.side - 1], self._samples[1].price
+        if before < here >= after:
+            if here >= max(self._prices) and max(islice(self._prices, self.setup.side)) < here:
+                event = self._pair(ts, self._highs, pivot, ("bear_div", "hidden_bear"))
+                self._highs = pivot
+        elif before > here <= after and here <= min(self._prices) and min(islice(self._prices, self.setup.side)) > here:
+            event = self._pair(ts, self._lows, pivot, ("hidden_bull", "bull_div"))
             self._lows = pivot
-        return [event for event in out if event is not None]
+        return [] if event is None else [event]
 
     def _pair(self, ts: int, before: _Sample | None, pivot: _Sample, kinds: tuple[Kind, Kind]) -> DivergenceEvent | None:
         """Rules 3 to 5; ``kinds`` of a higher and of a lower price."""

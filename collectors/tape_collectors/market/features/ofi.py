@@ -164,10 +164,12 @@ class LevelsOFI:
         self._events += 1
         out: Vector = []
         known = min(len(bids), len(asks), len(before_bids), len(before_asks))
+        sums, depths, current = self._sums, self._depths, self._current
         for at in range(known):
-            value = flow(before_bids[at] + before_asks[at], bids[at] + asks[at], self._current)
-            self._sums[at] += value
-            self._depths[at] += bids[at][1] + asks[at][1]
+            bid, ask = bids[at], asks[at]
+            value = flow(before_bids[at] + before_asks[at], bid + ask, current)
+            sums[at] += value
+            depths[at] += bid[1] + ask[1]
             out.append(value)
         for at in range(known, self.levels):
             self._missed[at] = True
@@ -195,10 +197,11 @@ class LevelsOFI:
 
 def ladder(levels: Ladder, most: int) -> Ladder:
     """The best ``most`` levels, without those whose size is no finite number above zero."""
-    for _, size in levels[:most]:
+    best = levels[:most]
+    for _, size in best:
         if not 0.0 < size < _INF:
             return [level for level in levels if 0.0 < level[1] < _INF][:most]
-    return levels[:most]
+    return best
 
 
 def weighted(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
@@ -223,10 +226,15 @@ class RankDifference:
     Rules 1 and 2 hold; None where a weighted rank is missing.
     """
 
-    __slots__ = ("_before", "weights")
+    __slots__ = ("_before", "_needed", "_shares", "weights")
 
     def __init__(self, weights: Sequence[float] = ORIGIN_WEIGHTS) -> None:
         self.weights = tuple(weights)
+        total = sum(weight for weight in weights if weight > 0)
+        if not total > 0:
+            raise ValueError("weights: one of them must be above 0")
+        self._shares = [max(0.0, weight) / total for weight in weights]
+        self._needed = max(at for at, share in enumerate(self._shares, 1) if share)
         self._before: tuple[Ladder, Ladder] | None = None
 
     def update(self, bids: Ladder, asks: Ladder) -> float | None:
@@ -239,8 +247,12 @@ class RankDifference:
         before, self._before = self._before, (bids, asks)
         if before is None:
             return None
-        ranks = zip(bids, before[0], asks, before[1], strict=False)
-        return weighted([bid[1] - bid0[1] - (ask[1] - ask0[1]) for bid, bid0, ask, ask0 in ranks], self.weights)
+        if min(len(bids), len(asks), len(before[0]), len(before[1])) < self._needed:
+            return None
+        out = 0.0
+        for weight, bid, bid0, ask, ask0 in zip(self._shares, bids, before[0], asks, before[1], strict=False):
+            out += weight * (bid[1] - bid0[1] - (ask[1] - ask0[1]))
+        return out
 
     def reset(self) -> None:
         """What comes next is a first book."""

@@ -67,7 +67,7 @@ class Regimes:
     and compared volatility with a value of its own sample).
     """
 
-    __slots__ = ("_begun", "_buckets", "_count", "_counted", "_history", "_last", "_price", "_second", "_squares", "setup")
+    __slots__ = ("_begun", "_buckets", "_count", "_counted", "_history", "_last", "_price", "_returns", "_second", "_squares", "setup")
 
     def __init__(self, setup: RegimeSetup | None = None) -> None:
         self.setup = setup or RegimeSetup()
@@ -76,8 +76,9 @@ class Regimes:
 
     def reset(self) -> None:
         """Rule 6."""
-        #: (second, trades, squared return) of the seconds that are over and had trades
-        self._buckets: deque[tuple[int, int, float]] = deque()
+        #: (second, trades) of the seconds that are over and had trades, and their squared returns
+        self._buckets: deque[tuple[int, int]] = deque()
+        self._returns: deque[float] = deque()
         self._counted = 0
         self._squares: float | None = 0.0
         self._second: int | None = None
@@ -131,7 +132,8 @@ class Regimes:
     def _close(self) -> None:
         """The second that ran is over."""
         assert self._second is not None
-        self._buckets.append((self._second, self._count, self._running()))
+        self._buckets.append((self._second, self._count))
+        self._returns.append(self._running())
         self._counted += self._count
         self._count, self._squares = 0, None
         if self._price is not None:
@@ -146,9 +148,10 @@ class Regimes:
         oldest = second - self.setup.window_s
         while self._buckets and self._buckets[0][0] <= oldest:
             self._counted -= self._buckets.popleft()[1]
+            self._returns.popleft()
             self._squares = None
 
     def _volatility(self) -> float:
         if self._squares is None:
-            self._squares = math.fsum(squared for _, _, squared in self._buckets)
+            self._squares = math.fsum(self._returns)
         return math.sqrt(self._squares + self._running())
