@@ -253,6 +253,7 @@ def test_rule_4_weights_need_the_ranks_that_they_weigh() -> None:
     assert weighted([1.0, None], [1.0, -3.0]) == 1.0
     assert weighted([1.0, None], [0.5, 0.5]) is None
     assert weighted([1.0], [0.5, 0.5]) is None
+    assert weighted([1.0], [1.0, 0.0]) == 1.0
     assert weighted([1.0], []) is None
     assert weighted([1.0], [-1.0]) is None
     assert RankDifference([0.5, 0.5]).update(*BOOKS[0]) is None

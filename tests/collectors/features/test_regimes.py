@@ -215,6 +215,13 @@ def test_a_late_trade_counts_in_the_second_that_runs() -> None:
     assert measure.labels(at(12)).tps == 0.2
 
 
+def test_a_market_without_a_trade() -> None:
+    measure = Regimes(setup())
+    assert measure.labels(at(0)).tps is None
+    found = measure.labels(at(10))
+    assert (found.tps, found.regime, found.volatility) == (0.0, "quiet", 0.0)
+
+
 def test_a_long_silence_is_sampled_too() -> None:
     measure = Regimes(setup(history=6))
     busy(measure, 30)

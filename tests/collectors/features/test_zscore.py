@@ -196,6 +196,11 @@ def test_rule_1_warm_up_is_none_and_never_zero() -> None:
     assert found[2].z is not None
 
 
+def test_rule_1_without_a_warm_up_the_first_value_has_a_z() -> None:
+    assert DeltaZ(setup(scale="ewma")).update(START, -3.0).z == -1.0
+    assert run(LevelZ(warm_up=2), [1.0, 3.0, 3.0])[2].z == 1.0
+
+
 def test_rule_1_a_scale_of_nothing_is_none_and_never_zero() -> None:
     found = run(LevelZ(warm_up=2), [5.0, 5.0, 5.0, 6.0, 5.0])
     assert [(z.z, z.why) for z in found[2:4]] == [(None, "flat")] * 2
