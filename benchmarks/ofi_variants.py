@@ -7,7 +7,6 @@ often the sign is the other one, and how much of the change of the mid it explai
 from __future__ import annotations
 
 import gzip
-import itertools
 import os
 import sys
 from pathlib import Path
@@ -66,6 +65,17 @@ def measures(times: list[int], rows: list[Quote], every: int) -> pd.DataFrame:
     ).dropna()
 
 
+def where_prices_move(rows: list[Quote]) -> tuple[float, float]:
+    """Of the events in which a best price moved: their share, and how often the rank difference has the other sign than OFI."""
+    best, ranks, moved, other = BestOFI(), RankDifference([1.0]), 0, 0
+    for number, row in enumerate(rows):
+        value, plain = best.update(*row), ranks.update([row[:2]], [row[2:]])
+        if number and (row[0] != rows[number - 1][0] or row[2] != rows[number - 1][2]):
+            moved += 1
+            other += value is not None and plain is not None and value * plain < 0
+    return moved / len(rows), other / moved
+
+
 def main() -> None:
     given = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("TAPE_CAPTURES")
     root = Path(given) if given else Path(__file__).parents[2] / "shared" / "captures"
@@ -73,17 +83,19 @@ def main() -> None:
         if not (root / path).exists():
             sys.exit(f"no recording at {root / path}: give the folder of captures, or set TAPE_CAPTURES")
         times, rows = quotes(root / path)
-        moved = sum(one[0] != other[0] or one[2] != other[2] for one, other in itertools.pairwise(rows))
+        moved, other = where_prices_move(rows)
         seconds = (times[-1] - times[0]) / 1000
-        print(f"{name}: {len(rows):,} quotes in {seconds:,.0f} s, the best price moved at {moved / len(rows):.1%} of them")
+        print(
+            f"{name}: {len(rows):,} quotes in {seconds:,.0f} s, a best price moved at {moved:.1%}; there the rank difference has the other sign in {other:.0%}"
+        )
         for every in (100, 1000, 10_000):
             table = measures(times, rows, every)
             mid, truth = table.pop("mid"), table.iloc[:, 0]
             print(f"  {len(table):,} intervals of {every / 1000:g} s {'correlation':>34} {'other sign':>12} {'R² of Δmid':>12}")
             for column, values in table.items():
-                other = float((np.sign(values) * np.sign(truth) < 0).mean())
+                wrong = float((np.sign(values) * np.sign(truth) < 0).mean())
                 fit = np.corrcoef(values, mid)[0, 1] ** 2 if values.std() and mid.std() else float("nan")
-                print(f"    {column:48} {np.corrcoef(values, truth)[0, 1]:14.3f} {other:12.1%} {fit:12.3f}")
+                print(f"    {column:48} {np.corrcoef(values, truth)[0, 1]:14.3f} {wrong:12.1%} {fit:12.3f}")
 
 
 if __name__ == "__main__":

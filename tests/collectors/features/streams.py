@@ -65,28 +65,26 @@ sizes = st.integers(1, 400).map(lambda n: n / 4)
 prices = st.integers(90, 110).map(float)
 
 
-@st.composite
-def quotes(draw: st.DrawFn, least: int = 2, most: int = 40) -> list[Quote]:
+_gaps = st.integers(1, 3)
+
+
+def quotes(least: int = 2, most: int = 30) -> st.SearchStrategy[list[Quote]]:
     """Quotes that are neither empty nor crossed."""
-    out = []
-    for _ in range(draw(st.integers(least, most))):
-        bid = draw(prices)
-        out.append((bid, draw(sizes), bid + draw(st.integers(1, 3)), draw(sizes)))
-    return out
+    rows = st.tuples(prices, sizes, _gaps, sizes)
+    return st.lists(rows.map(lambda row: (row[0], row[1], row[0] + row[2], row[3])), min_size=least, max_size=most)
 
 
-@st.composite
-def ladders(draw: st.DrawFn, levels: int = 3, least: int = 2, most: int = 20) -> list[Book]:
+def ladders(levels: int = 3, least: int = 2, most: int = 15) -> st.SearchStrategy[list[Book]]:
     """Books of ``levels`` ranks, prices rising away from the middle in steps that may differ."""
-    out = []
-    steps = st.lists(st.integers(1, 3), min_size=levels - 1, max_size=levels - 1)
-    for _ in range(draw(st.integers(least, most))):
-        bid = draw(prices)
-        ask = bid + draw(st.integers(1, 3))
-        bids, asks = [(bid, draw(sizes))], [(ask, draw(sizes))]
-        for down, up in zip(draw(steps), draw(steps), strict=True):
+
+    def book(row: tuple[float, int, tuple[tuple[int, float, int, float], ...]]) -> Book:
+        bid, ask = row[0], row[0] + row[1]
+        bids, asks = [], []
+        for down, bid_size, up, ask_size in row[2]:
+            bids.append((bid, bid_size))
+            asks.append((ask, ask_size))
             bid, ask = bid - down, ask + up
-            bids.append((bid, draw(sizes)))
-            asks.append((ask, draw(sizes)))
-        out.append((bids, asks))
-    return out
+        return bids, asks
+
+    ranks = st.tuples(*[st.tuples(_gaps, sizes, _gaps, sizes)] * levels)
+    return st.lists(st.tuples(prices, _gaps, ranks).map(book), min_size=least, max_size=most)

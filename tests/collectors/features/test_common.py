@@ -104,7 +104,7 @@ def test_streams_have_something_to_say(name: str) -> None:
 
 
 @cases
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(cut=st.integers(0, COUNT), protocol=st.integers(2, pickle.HIGHEST_PROTOCOL))
 def test_one_that_was_pickled_in_the_middle_goes_on_equally(name: str, cut: int, protocol: int) -> None:
     whole = list(run(name, CASES[name][0](), range(COUNT)))
@@ -125,7 +125,7 @@ def test_a_copy_is_another_one(name: str) -> None:
 
 
 @cases
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(cut=st.integers(1, COUNT - 1), other=st.integers(0, COUNT - 1))
 def test_a_value_does_not_know_what_comes_after_it(name: str, cut: int, other: int) -> None:
     feed, objects, then = CASES[name][1], [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pytest
@@ -49,6 +50,21 @@ def test_oracle_of_one_pair() -> None:
 
 def test_oracle_validity() -> None:
     assert validity(9.0, 8.0, -1.0, -0.2, 2, 1) == near(0.7277777777777779, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ((10.0, 10.0, 1.0, 1.0, 3, 2), 0.375),
+        ((10.0, 10.0, 1.0, 1.0, 9, 2), 0.5),
+        ((10.0, 15.0, 1.0, 0.5, 4, 2), 0.75),
+        ((10.0, 15.0, -3.0, 3.0, 4, 2), 1.0),
+        ((-10.0, -15.0, 1.0, 1.0, 4, 2), 0.625),
+        ((0.0, 5.0, 1.0, 1.0, 4, 2), 0.5),
+    ],
+)
+def test_validity_by_hand(row: tuple[float, float, float, float, int, int], expected: float) -> None:
+    assert validity(*row) == near(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +267,19 @@ def test_events_are_those_that_a_search_finds(rows: list[tuple[float, float | No
     assert [(event.kind, second(event.ts), second(event.pivot_ts), second(event.before_ts)) for event in found] == searched(
         rows, side, nearest, farthest
     )
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 5, 12])
+def test_events_of_a_long_market_are_those_that_a_search_finds(side: int) -> None:
+    chance, rows, price, level = random.Random(side), [], 50, 0
+    for _ in range(4000):
+        price += chance.choice((-1, 0, 0, 1))
+        level += chance.choice((-1, 0, 1))
+        rows.append((float(price), None if chance.random() < 0.02 else float(level)))
+    found = run(Divergence("cvd", setup(side=side, nearest=6)), [row[0] for row in rows], [row[1] for row in rows])
+    told = [(event.kind, second(event.ts), second(event.pivot_ts), second(event.before_ts)) for event in found]
+    assert told == searched(rows, side, 6, 240)
+    assert len({event.kind for event in found}) == 4
 
 
 @given(series, series)

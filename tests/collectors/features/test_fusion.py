@@ -167,6 +167,7 @@ def test_rule_6_warm_up() -> None:
     found = run(Fusion(setup(warm_up=3)), [(2, 2), (None, 2), (2, 2), (2, 2), (2, 2)])
     assert [(point.raw, point.signal) for point in found] == [(None, None)] * 4 + [("buy", "buy")]
     assert found[2].score is not None
+    assert [point.entered for point in found] == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("own", [False, True])

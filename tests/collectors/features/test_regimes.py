@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tape_collectors.market.features.regimes import Labels, Regimes, RegimeSetup, session
@@ -215,6 +215,13 @@ def test_a_late_trade_counts_in_the_second_that_runs() -> None:
     assert measure.labels(at(12)).tps == 0.2
 
 
+def test_a_market_without_a_trade() -> None:
+    measure = Regimes(setup())
+    assert measure.labels(at(0)).tps is None
+    found = measure.labels(at(10))
+    assert (found.tps, found.regime, found.volatility) == (0.0, "quiet", 0.0)
+
+
 def test_a_long_silence_is_sampled_too() -> None:
     measure = Regimes(setup(history=6))
     busy(measure, 30)
@@ -227,7 +234,6 @@ def test_a_long_silence_is_sampled_too() -> None:
 rows = st.lists(st.tuples(st.integers(-1500, 9000), st.integers(80, 120).map(float), st.booleans()), min_size=1, max_size=80)
 
 
-@settings(deadline=None)
 @given(rows)
 def test_labels_are_those_of_all_trades(stream: list[tuple[int, float, bool]]) -> None:
     measure, plain, ts = Regimes(setup()), Anew(setup()), START
