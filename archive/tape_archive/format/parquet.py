@@ -48,13 +48,18 @@ def count(path: str) -> int:
 
 
 def made_of(path: str) -> list[tuple[int, int, int]]:
-    """(first, last, rows) of each part that a merged file was made of; of another file itself."""
+    """(first, last, rows) of each part that a merged file was made of; of another file itself. Raises Corrupt, NotFound."""
+    part = part_of(path)
     with opened(path) as file:
-        told = (file.metadata.metadata or {}).get(PARTS)
-        if told is not None:
-            return [(first, last, rows) for first, last, rows in json.loads(told)]
-        part = part_of(path)
-        return [(part.first, part.last, file.metadata.num_rows)] if part is not None else []
+        told, held = (file.metadata.metadata or {}).get(PARTS), int(file.metadata.num_rows)
+    if part is None:
+        return []
+    if told is None:
+        return [(part.first, part.last, held)]
+    made = [(first, last, rows) for first, last, rows in json.loads(told)]
+    if (made[0][0], made[-1][1], sum(one[2] for one in made)) != (part.first, part.last, held):
+        raise Corrupt(f"{path}: its name is not that of what it was made of; was it renamed?")
+    return made
 
 
 def rows(paths: Iterable[str], columns: list[str] | None = None) -> Iterator[pa.Table]:

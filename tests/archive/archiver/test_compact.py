@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from tape_access import DataAccessor
 from tape_archive.archiver import days
 from tape_archive.archiver.compact import Compactor
 from tape_archive.archiver.days import TREES, Compacted, Day, Reach, stays
-from tape_archive.format import cursor, parquet
+from tape_archive.format import cursor, parquet, ticks
 from tape_archive.format.errors import Corrupt, DiskFull
 from tape_archive.format.lock import Lock
 from tape_archive.format.ticks import of_folder, part_name, part_of, uncovered
+from tape_archive.stores import Entry, LocalStore
 from tape_collectors.market.ticks import Part
 from tape_collectors.sinks import ticks as sink
 from tests.support.parts import DAY, MIDNIGHT, SECOND, contents, day, harvest
@@ -330,3 +332,83 @@ def test_only_what_dead_processes_left_is_swept(tmp_path: Path) -> None:
     mine.write_bytes(b"another thread of a living process")
     done(tmp_path)
     assert mine.exists() and len(of_folder(folder)) == 1
+
+
+# -- who reads at the same time ----------------------------------------------------------------------------------------------------
+
+
+class Torn(LocalStore):
+    """Its first listing of a day is made while the archiver works: too early for the new file, too late for the parts that it covers."""
+
+    left = 1
+
+    def list(self, folder: str = "") -> list[Entry]:
+        found = super().list(folder)
+        if "date=" in folder and self.left:
+            self.left -= 1
+            return [entry for entry in found if part_of(entry.path) is None or entry.bytes < 0]
+        return found
+
+
+def test_a_listing_that_is_made_at_the_wrong_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = day(tmp_path / "there")
+    wanted = DataAccessor(tmp_path / "there").ticks("binance_spot", "BTCUSDT", arrow=True)
+    with DataAccessor(tmp_path / "none", tmp_path / "cache", remote=Torn(tmp_path / "there")) as data:
+        assert data.ticks("binance_spot", "BTCUSDT", arrow=True).equals(wanted)
+    whole, looks = of_folder(folder), iter([of_folder(folder)[4:9]])
+    monkeypatch.setattr(ticks, "of_folder", lambda folder: next(looks, whole))
+    assert DataAccessor(tmp_path / "there").ticks("binance_spot", "BTCUSDT", arrow=True).equals(wanted)
+    assert next(looks, None) is None
+
+
+def test_a_store_whose_parts_are_merged_between_listing_and_fetching(tmp_path: Path) -> None:
+    root = tmp_path / "there"
+    folder = day(root)
+    wanted = DataAccessor(root).ticks("binance_spot", "BTCUSDT", arrow=True)
+
+    class Late(LocalStore):
+        def chunks(self, path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+            if len(of_folder(folder)) > 1 and part_of(path) == part_of(of_folder(folder)[7].path.removeprefix(f"{root}/")):
+                done(root)
+            return super().chunks(path, offset, size)
+
+    with DataAccessor(tmp_path / "none", tmp_path / "cache", remote=Late(root)) as data:
+        assert data.ticks("binance_spot", "BTCUSDT", arrow=True).equals(wanted)
+    assert len(of_folder(folder)) == 1
+
+
+def test_rebuild_accepts_a_compacted_day_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import storage
+
+    from tape_collectors import derive
+    from tape_collectors.market.sampler import TickSetup
+
+    monkeypatch.setattr(storage, "TickSetup", lambda: TickSetup(part_rows=800))
+    storage.simulate(tmp_path, 0.02, 0, ("BTCUSDT",))
+    names = sorted(derive.write_ticks(tmp_path, tmp_path))
+    assert len(names) > 4
+
+    def check() -> tuple[int, set[str]]:
+        command = [sys.executable, "-m", "tape_archive", "rebuild", "--kind", "ticks", "--check", "--json", "--root", str(tmp_path)]
+        ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        return ran.returncode, {one["verdict"] for one in json.loads(ran.stdout)}
+
+    assert check() == (0, {"identical"})
+    assert run(tmp_path).returncode == 0
+    assert check() == (0, {"same rows, compacted"})
+    (merged,) = tmp_path.glob("orderbook_ticks/*/*/*/*.parquet")
+    content = merged.read_bytes()
+    table = pq.ParquetFile(merged).read()
+    changed = table.set_column(2, table.schema.field(2), pa.array([*table["U"].to_pylist()[:-1], 1]))
+    told = pq.ParquetFile(merged).metadata.metadata[parquet.PARTS]
+    with pq.ParquetWriter(merged, changed.schema) as writer:
+        writer.write_table(changed)
+        writer.add_key_value_metadata({parquet.PARTS.decode(): told.decode()})
+    assert check() == (1, {"same rows, compacted", "DIFFERENT"})
+    merged.write_bytes(content)
+    first, last = part_of(str(merged)).first, part_of(str(merged)).last  # type: ignore[union-attr]
+    merged.rename(merged.with_name(part_name(first - 5, last)))
+    assert check() == (1, {"DIFFERENT", "NOT ON THE TAPE"}), "it was renamed"
+    merged.with_name(part_name(first - 5, last)).rename(merged)
+    (merged.parent / part_name(last + 1, last + 2)).write_bytes(content)
+    assert check() == (1, {"same rows, compacted", "NOT ON THE TAPE"}), "a part that no tape makes"
