@@ -59,9 +59,9 @@ class Reach(msgspec.Struct):
     recording: bool = False
 
 
-def days(root: Path) -> Iterator[Day]:
-    """The folders that hold parts, by name."""
-    for tree in TREES:
+def days(root: Path, only: str = "") -> Iterator[Day]:
+    """The folders that hold parts, by name; of one tree, or of all."""
+    for tree in (tree for tree in TREES if only in ("", tree.folder)):
         for name, folders, files in os.walk(root / tree.folder):
             folders.sort()
             relative = os.path.relpath(name, root)
@@ -81,6 +81,14 @@ def stays(day: Day, now: float, age: float, reached: Reach, unsealed: bool = Fal
     """Why a day is not compacted: "" if it is, None if it is merely too young. ``now`` in unix seconds, ``age`` in days."""
     if day.end > (now - age * DAY) * SECOND:
         return None
+    why = unfinished(day, reached)
+    if not why or (unsealed and not reached.recording):
+        return ""
+    return why if reached.recording else f"{why}; the next {day.tree.recorder} does, or --unsealed takes it as it is"
+
+
+def unfinished(day: Day, reached: Reach) -> str:
+    """Why a recorder may still write a day; "" if none can."""
     name = day.tree.recorder.split()[0]
     if reached.cursor is None:
         return f"not over: {name} is running and no state/{day.tree.cursor}.cursor tells how far it is" if reached.recording else ""
@@ -88,9 +96,7 @@ def stays(day: Day, now: float, age: float, reached: Reach, unsealed: bool = Fal
         return ""
     if reached.recording:
         return f"not over: {name} is still making it (state/{day.tree.cursor}.cursor)"
-    if unsealed:
-        return ""
-    return f"not over: state/{day.tree.cursor}.cursor has not passed it; the next {day.tree.recorder} does, or --unsealed takes it as it is"
+    return f"not over: state/{day.tree.cursor}.cursor has not passed it"
 
 
 def size(parts: Iterable[PartFile]) -> int:

@@ -132,7 +132,7 @@ def _windows(
 
 
 def _tapes(report: Report, root: Path, target: Store | None, now: float, packing: Compression, options: dict[str, Any]) -> None:
-    found = tapes.old(root, now, options["days"])
+    found = tapes.old(root, now, options["days"], leaving=target is not None)
     packer = tapes.Packer(root, target, packing, options["dry_run"])
     hidden = options["as_json"] or not sys.stderr.isatty()
     with click.progressbar(length=sum(one.file.stat().st_size for one in found), label="packing tapes", hidden=hidden) as bar:
