@@ -27,7 +27,7 @@ class Unlike(FormatError):
 def opened(path: str) -> Iterator[pq.ParquetFile]:
     """A file to read. Raises NotFound, Corrupt, StoreDenied, StoreUnavailable; also for what is read within."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             yield file
     except FileNotFoundError:
         raise NotFound(f"{path} is not there") from None
