@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,8 +56,11 @@ def made_of(path: str) -> list[tuple[int, int, int]]:
         return []
     if told is None:
         return [(part.first, part.last, held)]
-    made = [(first, last, rows) for first, last, rows in json.loads(told)]
-    if (made[0][0], made[-1][1], sum(one[2] for one in made)) != (part.first, part.last, held):
+    try:
+        made = msgspec.json.decode(told, type=list[tuple[int, int, int]])
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"{path}: {error}") from None
+    if not made or (made[0][0], made[-1][1], sum(one[2] for one in made)) != (part.first, part.last, held):
         raise Corrupt(f"{path}: its name is not that of what it was made of; was it renamed?")
     return made
 
@@ -97,7 +100,7 @@ def merge(parts: Sequence[PartFile], into: BinaryIO, level: int) -> int:
             writer.write_table(group, row_group_size=GROUP_ROWS)
             total += len(group)
         told = [one for path in paths for one in made_of(path)]
-        writer.add_key_value_metadata({PARTS.decode(): json.dumps(told, separators=(",", ":"))})
+        writer.add_key_value_metadata({PARTS.decode(): msgspec.json.encode(told).decode()})
     return total
 
 

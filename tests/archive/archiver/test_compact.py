@@ -99,6 +99,46 @@ def test_row_groups_are_bounded_and_memory_with_them(tmp_path: Path, monkeypatch
     assert contents(folder) == rows
 
 
+PEAK = """
+import resource, sys
+from pathlib import Path
+from tape_archive.archiver import days
+from tape_archive.archiver.compact import Compactor
+told = []
+Compactor(Path(sys.argv[1]), 1).run(list(days.days(Path(sys.argv[1]))), told.append)
+assert told[0].parts == int(sys.argv[2]) and not told[0].why, told
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_day(tmp_path: Path) -> None:
+    many = 1 << 17
+    part = Part("binance_spot", "BTCUSDT", many)
+    for row in range(many // 64):
+        part.add(MIDNIGHT + row, row, (row, row), [(f"{row * 7 % 10_007 + level}.5", "1.25") for level in range(64)], [])
+    table = sink.table(part)
+    peaks = []
+    for count in (4, 24):
+        folder = tmp_path / str(count) / "orderbook_ticks" / "exchange=x" / "symbol=y" / "date=2026-01-10"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            times = pa.compute.add(table["ts_recv"].cast(pa.int64()), number * many).cast(table.schema.field("ts_recv").type)
+            moved = table.set_column(1, table.schema.field("ts_recv"), times)
+            first = MIDNIGHT + number * many
+            (folder / part_name(first, first + many // 64 - 1)).write_bytes(sink.encode(moved, many))
+        ran = subprocess.run(
+            [sys.executable, "-c", PEAK, str(tmp_path / str(count)), str(count)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        peaks.append(int(ran.stdout) / 1024)
+    # Twenty more parts are 170 MB of columns.
+    assert peaks[1] - peaks[0] < 60, peaks
+
+
 def test_other_tables_of_the_same_name_law(tmp_path: Path) -> None:
     folders = [harvest(tmp_path, kind, 30) for kind in ("prices", "ofi")]
     before = [pa.concat_tables([pq.read_table(part.path) for part in of_folder(folder)]).cast(_plain(folder)) for folder in folders]
