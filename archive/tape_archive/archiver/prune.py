@@ -34,11 +34,12 @@ BATCH = 64
 
 
 class Pruned(msgspec.Struct):
-    """One file that is older than its table is kept. ``why`` it was deleted, or stays."""
+    """One file that is older than its table is kept. ``why`` it was deleted, or stays; ``end``: unix seconds of the end of its content."""
 
     path: str
     table: str
     bytes: int
+    end: float
     why: str
 
 
@@ -87,7 +88,7 @@ class Pruner:
             self._elsewhere("real_archive" if table == "windows" else table)
         waiting: list[Pruned] = []
         for item in items:
-            done = Pruned(item.path, item.table, item.bytes, "")
+            done = Pruned(item.path, item.table, item.bytes, item.end, "")
             if why := self._holds_back(item):
                 done.why = why
                 stays(done)

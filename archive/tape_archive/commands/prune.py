@@ -17,6 +17,8 @@ from tape_archive.format.errors import NotFound, SettingsError, TapeError
 from tape_archive.format.lock import Lock
 from tape_archive.stores import open_store
 
+SECOND = 1_000_000_000
+
 
 class Report(msgspec.Struct):
     """What a run did, or (``dry_run``) would do. ``newest``: files that stay since they are the newest of their series. ``error``: why it
@@ -99,9 +101,11 @@ def _show(report: Report) -> None:
     for what, some in ((verb, report.deleted), ("stays", report.stayed)):
         for table, why in sorted({(one.table, one.why) for one in some}):
             these = [one for one in some if (one.table, one.why) == (table, why)]
-            span = these[0].path if len(these) == 1 else f"{these[0].path} … {these[-1].path}"
-            click.echo(f"{what:12} {table:16}{len(these):>7,} files{human.size(sum(one.bytes for one in these)):>12}  {why}")
-            click.echo(f"{'':13}{span}")
+            dates = " to ".join(sorted({human.moment(round(one.end) * SECOND)[:10] for one in (these[0], these[-1])}))
+            total = human.size(sum(one.bytes for one in these))
+            click.echo(f"{what:13}{table:16}{len(these):>8,} files{total:>11}  of {dates:24}  {why}")
+            if what == "stays":
+                click.echo(f"{'':13}{these[0].path}{f' and {len(these) - 1:,} more' if len(these) > 1 else ''}")
     size = human.size(sum(one.bytes for one in report.deleted))
     rest = f"{len(report.stayed):,} stay, {report.newest:,} are the newest of their series, {report.young:,} are not old enough"
     click.echo(f"{verb} {len(report.deleted):,} files, {size}; {rest}{'; --apply deletes' if report.dry_run and report.deleted else ''}")
