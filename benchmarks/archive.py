@@ -12,7 +12,7 @@ import gzip
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,6 +35,7 @@ from tape_collectors.market.ticks import Part
 from tape_collectors.sinks import ticks as sink
 
 OURS = "ours: zstd 19, frames of 8 MiB"
+SOURCES = ("hftbacktest", "cryptofeed")
 LEAST, FASTEST = 10.5, 100.0
 
 
@@ -102,18 +103,20 @@ def measure(name: str, way: Callable[[bytes], bytes], contents: Sequence[bytes])
     return row
 
 
-def ratios(name: str, some: Sequence[tuple[int, bytes]]) -> float:
-    """Print a table of all ways; gives the ratio of ours."""
-    contents = [content for _, content in some]
-    size, recorded = sum(map(len, contents)), sum(stored for stored, _ in some)
-    print(f"\n{name}: {size / 1e6:.1f} MB in {len(some)} tapes\n{'':34}{'ratio':>7}{'MB/s a core':>13}{'and back':>10}")
-    print(f"{'as recorded (a frame a second)':34}{size / recorded:7.2f}")
-    for way, call in WAYS.items():
-        row = measure(way, call, contents)
-        print(f"{way:34}{size / row.size:7.2f}{size / row.packing / 1e6:13.1f}{size / row.unpacking / 1e6:10.0f}")
-        if way == OURS:
-            ours = size / row.size
-    return ours
+def ratios(sets: Mapping[str, Sequence[tuple[int, bytes]]]) -> dict[str, float]:
+    """Print a table of all ways over each set and all of them; gives the ratios of ours."""
+    rows = {name: {way: measure(way, call, [content for _, content in some]) for way, call in WAYS.items()} for name, some in sets.items()}
+    sets = {**sets, "all captures": [one for some in sets.values() for one in some]}
+    rows["all captures"] = {
+        way: Row(*(sum(getattr(row[way], name) for row in rows.values()) for name in ("size", "packing", "unpacking"))) for way in WAYS
+    }
+    for name, some in sets.items():
+        size, recorded = sum(len(content) for _, content in some), sum(stored for stored, _ in some)
+        print(f"\n{name}: {size / 1e6:.1f} MB in {len(some)} tapes\n{'':34}{'ratio':>7}{'MB/s a core':>13}{'and back':>10}")
+        print(f"{'as recorded (a frame a second)':34}{size / recorded:7.2f}")
+        for way, row in rows[name].items():
+            print(f"{way:34}{size / row.size:7.2f}{size / row.packing / 1e6:13.1f}{size / row.unpacking / 1e6:10.0f}")
+    return {name: sum(len(content) for _, content in some) / rows[name][OURS].size for name, some in sets.items()}
 
 
 # -- days ----------------------------------------------------------------------------------------------------------------------------
@@ -149,7 +152,7 @@ def minutes(parts: Sequence[Part], rows: int) -> list[Part]:
     return made
 
 
-def compaction(name: str, root: Path, rows: int, levels: Sequence[int] = (6, LEVEL, 12, 19)) -> float:
+def compaction(name: str, root: Path, rows: int, levels: Sequence[int] = (6, LEVEL, 19)) -> float:
     """Print what it costs at some levels, the comparison of all rows included; gives MB/s of ours."""
     files = [path for path in (root / ticks.FOLDER).rglob("*.parquet")]
     held = sum(path.stat().st_size for path in files)
@@ -189,13 +192,7 @@ def main() -> None:
         archived: dict[str, float] = {}
         if captures.is_dir():
             found = tapes(folder / "tapes", captures)
-            by_source = {
-                kind: [one for key, some in found.items() if key.startswith(kind) for one in some] for kind in ("hftbacktest", "cryptofeed")
-            }
-            archived = {
-                kind: ratios(kind, some)
-                for kind, some in (*by_source.items(), ("all captures", [one for some in found.values() for one in some]))
-            }
+            archived = ratios({kind: [one for key, some in found.items() if key.startswith(kind) for one in some] for kind in SOURCES})
         storage.simulate(folder / "warm", 0.02, 0, ("BTCUSDT",))
         # Modules that the first call imports are not what is measured.
         day(folder / "warm", minutes([*derive.ticks(segments(folder / "warm"))], 500))
