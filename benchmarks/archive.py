@@ -152,7 +152,7 @@ def minutes(parts: Sequence[Part], rows: int) -> list[Part]:
     return made
 
 
-def compaction(name: str, root: Path, rows: int, levels: Sequence[int] = (6, LEVEL, 19)) -> float:
+def compaction(name: str, root: Path, rows: int, levels: Sequence[int] = (6, LEVEL, 12, 19)) -> float:
     """Print what it costs at some levels, the comparison of all rows included; gives MB/s of ours."""
     files = [path for path in (root / ticks.FOLDER).rglob("*.parquet")]
     held = sum(path.stat().st_size for path in files)

@@ -23,8 +23,8 @@ from tape_archive.format.atomic import failure, sweep, sync_folder
 from tape_archive.format.errors import Corrupt, FormatError, NotFound
 from tape_archive.format.ticks import PartFile, of_folder, part_name, uncovered
 
-#: 12 saves three thousandths more and 19 two to five percent, at half and a tenth of the speed (benchmarks/archive.py)
-LEVEL = 9
+#: on these columns 9 and 12 save some thousandths more, 19 two to five percent, at a tenth of the speed (benchmarks/archive.py)
+LEVEL = 7
 
 
 class Compactor:

@@ -50,7 +50,7 @@ class Report(msgspec.Struct):
     help="How old: a window's start, the end of a tape or day.",
 )
 @click.option("--compress", type=click.Choice([*KINDS]), default="zstd", show_default=True)
-@click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9; of --compact zstd 9]")
+@click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9; of --compact zstd 7]")
 @click.option(
     "--unresolved-after", type=click.FloatRange(0), metavar="DAYS", help="Also windows without a result, so many days after they began."
 )
