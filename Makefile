@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: demo record test lint bench bench-storage bench-features campaign clean
+.PHONY: demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -42,6 +42,12 @@ bench-storage: $(VENV)/.installed ## how small tick Parquet is, and how fast an 
 
 bench-features: $(VENV)/.installed ## what OFI, CVD, z-scores and the rest cost for each trade and book update, beside pandas
 	$(BIN)/python -m benchmarks.features
+
+bench-archive: $(VENV)/.installed ## how small tapes become, and what merging a day of ticks costs
+	$(BIN)/python -m benchmarks.archive
+
+bench-space: $(VENV)/.installed ## how much disk a reader needs for a week of windows
+	$(BIN)/python -m benchmarks.space
 
 campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
 	$(BIN)/python -m pytest -q -m long

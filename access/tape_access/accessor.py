@@ -236,7 +236,7 @@ class DataAccessor:
         from tape_access.ticks import read
 
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        table = read(self._files.ticks(exchange, symbol, bounds[0], bounds[1]), exchange, symbol, bounds[0], bounds[1], columns)
+        table = read(lambda: self._files.ticks(exchange, symbol, *bounds), f"{exchange} {symbol}", bounds[0], bounds[1], columns)
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path, PurePosixPath
 
 from tape_access import series
@@ -11,10 +12,13 @@ from tape_access.remote import Remote
 from tape_access.sync import Sync
 from tape_archive.format.errors import NotFound
 from tape_archive.format.layout import element, segment
-from tape_archive.format.ticks import FOLDER, day_of, part_of, uncovered
+from tape_archive.format.ticks import FOLDER, PartFile, day_of, meets, part_of, settled, uncovered
 from tape_archive.stores import Entry
 
 SECOND = 1_000_000_000
+_LAST = 1 << 62
+#: a folder changed so lately may change again without its time telling (clocks of two machines differ)
+_FRESH_NS = 60 * SECOND
 
 
 class Files:
@@ -41,24 +45,37 @@ class Files:
         chosen = series.select(base, entries, bounds[0], bounds[1])
         return self._bring([entries[path] for path in chosen]) / out
 
-    def ticks(self, exchange: str, symbol: str, start: int | None, end: int | None) -> Path:
-        """The root under which the market's ticks lie."""
+    def ticks(self, exchange: str, symbol: str, start: int | None, end: int | None) -> list[PartFile]:
+        """The parts, on this machine, of a market's days of these times. Raises NotFound, StoreUnavailable, ``ticks.Gone``."""
+        from tape_access.ticks import Gone, here, market
+
+        begin, last = start or 0, _LAST if end is None else end
         if self.remote is None or (self.root is not None and reachable(self.root / FOLDER)):
             assert self.root is not None
             reachable(self.root / FOLDER)
-            return self.root
-        from tape_access.ticks import market
-
+            return here(self.root, exchange, symbol, begin, last)
         there = {name: f"{FOLDER}/exchange={name}" for name in self._keys(FOLDER, "exchange=")}
         found = market(exchange, symbol, list(there), lambda name: self._keys(there[name], "symbol="), self.remote.store.url)
-        folder = f"{there[found[0]]}/symbol={found[1]}"
-        wanted: list[Entry] = []
-        for day in self._list(folder):
-            if day.folder and _meets(day_of(day.name), start, end):
-                named = {entry.path: entry for entry in self._list(day.path)}
-                parts = uncovered(part for part in map(part_of, named) if part is not None)
-                wanted += [named[part.path] for part in parts if _meets((part.first, part.last), start, end)]
-        return self._bring(wanted)
+        days = [day for day in self._list(f"{there[found[0]]}/symbol={found[1]}") if day.folder and meets(day_of(day.name), begin, last)]
+        try:
+            named = {entry.path: entry for day in self._settled(days) for entry in day}
+            parts = uncovered(part for part in map(part_of, named) if part is not None)
+            parts = [part for part in parts if meets((part.first, part.last), begin, last)]
+            folder = self._bring([named[part.path] for part in parts])
+        except NotFound as error:
+            raise Gone(str(error)) from None
+        return [PartFile(part.first, part.last, str(folder / part.path)) for part in parts]
+
+    def _settled(self, days: list[Entry]) -> list[list[Entry]]:
+        """What is in each folder. One that changed meanwhile, or may have, is listed until two listings agree (see ``ticks.settled``)."""
+        assert self.remote is not None
+        store = self.remote.store
+        listed = [self._list(day.path) for day in days]
+        after = self.remote.ask(lambda: store.stats([day.path for day in days]))
+        for at, (day, now) in enumerate(zip(days, after, strict=True)):
+            if now is None or not now.mtime_ns or now.mtime_ns != day.mtime_ns or time.time_ns() - now.mtime_ns < _FRESH_NS:
+                listed[at] = settled(lambda day=day: self._list(day.path))  # type: ignore[misc]
+        return listed
 
     def tapes(self, venue: str | None, start: int, end: int) -> Path:
         """The root under which the raw tapes lie that tell of a time (unix ns), as ``coverage.within`` chooses them."""
@@ -115,7 +132,3 @@ class Files:
                     remote.cache.room(entry.bytes, {here / one.path for one in entries})
                     remote.ask(lambda entry=entry: sync.bring(entry))  # type: ignore[misc]
         return here
-
-
-def _meets(span: tuple[int, int] | None, start: int | None, end: int | None) -> bool:
-    return span is not None and (start is None or span[1] >= start) and (end is None or span[0] <= end)
