@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import os
 import re
+import shlex
 import stat as modes
 import struct
 import threading
@@ -45,13 +46,21 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """As the user would write it behind ``ssh``."""
-        return f"{f'-p {self.port} ' if self.port else ''}{self.user + '@' if self.user else ''}{self.host}"
+        words = [f"-p {self.port}"] if self.port else []
+        words += [f"-i {shlex.quote(self.key)}"] if self.key else []
+        return " ".join([*words, f"{self.user + '@' if self.user else ''}{self.host}"])
 
-    def command(self) -> list[str]:
-        """The ssh that carries an SFTP session. Nothing is ever asked at a terminal; unknown hosts are refused."""
+    def check(self) -> None:
+        """What stands on a command line must be what it says it is. Raises SettingsError."""
         for word in (self.host, self.user):
             if word.startswith("-") or re.search(r"[\s\0]", word):
                 raise SettingsError(f"{word!r} is no name of a host or user")
+        if self.key and not os.path.isfile(os.path.expanduser(self.key)):  # noqa: PTH111, PTH113
+            raise SettingsError(f"there is no key {self.key} (VPS_PEM_KEY); make one by: ssh-keygen -t ed25519 -f {shlex.quote(self.key)}")
+
+    def command(self) -> list[str]:
+        """The ssh that carries an SFTP session. Nothing is ever asked at a terminal; unknown hosts are refused."""
+        self.check()
         fixed: tuple[str, ...] = (
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",

@@ -9,6 +9,7 @@ Source: draft-ietf-secsh-filexfer-02; OpenSSH PROTOCOL, sections 4.3 to 4.10 (po
 from __future__ import annotations
 
 import contextlib
+import re
 import struct
 import subprocess
 import tempfile
@@ -161,16 +162,26 @@ def complaint(target: str, command: str, text: str) -> TapeError:
     """The error that tells what ssh's own words mean for the user. ``command``: how the target is written behind ``ssh``."""
     words = text.lower()
     if "identification has changed" in words:
+        found = re.search(r"ssh-keygen -f \S+ -R \S+", text)
+        forget = found[0] if found else "ssh-keygen -R with its name"
         return StoreDenied(
-            f"the host key of {target} is not the one that is known: somebody may stand in between. If the machine was set up anew, "
-            f"remove the old key (ssh-keygen -R with its name) and accept the new one by: ssh {command}"
+            f"the host key of {target} is not the one that is known: somebody may stand in between. Only if the machine was set up anew: "
+            f"forget the old key ({forget}), compare the new one and accept it by: ssh {command}"
         )
     if "host key verification failed" in words or "no matching host key" in words:
-        return StoreDenied(f"{target} is not known yet: compare its fingerprint and accept it once by: ssh {command}")
+        return StoreDenied(
+            f"the host key of {target} is not known yet: compare its fingerprint with the one that the server has "
+            f"(there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and accept it once by: ssh {command}"
+        )
     if "permission denied" in words or "too many authentication failures" in words:
-        return StoreDenied(f"{target} refused our key: give it there by: ssh-copy-id {command}, or name the right one (--key, VPS_PEM_KEY)")
+        return StoreDenied(
+            f"{target} refused our key: give it there by: ssh-copy-id {command} (a key with a passphrase must be in the agent: ssh-add; "
+            "VPS_PEM_KEY names another key)"
+        )
     if "bad permissions" in words or "bad owner" in words:
         return StoreDenied(f"ssh to {target}: {_last(text)}")
+    if "could not resolve hostname" in words:
+        return StoreUnavailable(f"no machine has the name of {target}: give its address, or a Host of ~/.ssh/config ({_last(text)})")
     return StoreUnavailable(f"cannot reach {target}: {_last(text) or 'the connection was lost'}")
 
 
