@@ -290,7 +290,16 @@ def test_sshfs_is_missing(mac: Mac) -> None:
 def test_the_command_has_the_options_of_old(mac: Mac) -> None:
     told = mac.tape("mount", "--dry-run", "-o", "max_conns=4").stdout
     assert not mac.place.exists()
-    wanted = ("reconnect", "ServerAliveInterval=15", "ServerAliveCountMax=3", "cache=yes", "StrictHostKeyChecking=yes", "ro", "max_conns=4")
+    wanted = (
+        "reconnect",
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=3",
+        "cache=yes",
+        "cache_timeout=1",
+        "StrictHostKeyChecking=yes",
+        "ro",
+        "max_conns=4",
+    )
     assert [f"-o {one} " in f"{told.strip()} " for one in wanted] == [True] * len(wanted), told
     assert "kernel_cache" in told or sys.platform == "darwin"
     assert " -o ro " not in mac.tape("mount", "--dry-run", "--write").stdout
