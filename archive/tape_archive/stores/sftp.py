@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import BinaryIO, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -96,7 +97,7 @@ class SftpStore:
         self.seconds = seconds
         self._lock = threading.Lock()
         self._channel: Channel | None = None
-        self._real = ""
+        self._roots: WeakKeyDictionary[Channel, Future[Reply]] = WeakKeyDictionary()
         self._pid = 0
 
     @classmethod
@@ -135,7 +136,7 @@ class SftpStore:
 
         def answer() -> Entry:
             found = ssh.attributes(self._wait(got), self._name(path))
-            self._kept(real, path)
+            self._kept(channel, real, path)
             return _entry(path, found)
 
         return answer
@@ -170,7 +171,7 @@ class SftpStore:
 
         def remove(channel: Channel) -> None:
             with contextlib.suppress(NotFound):
-                self._kept(channel.send(ssh.REALPATH, self._at(path.rpartition("/")[0])), path)
+                self._kept(channel, channel.send(ssh.REALPATH, self._at(path.rpartition("/")[0])), path)
                 ssh.done(self._wait(channel.send(ssh.REMOVE, self._at(path))), self._name(path))
 
         self._call(remove)
@@ -195,16 +196,9 @@ class SftpStore:
             if self._channel is not None and self._pid == os.getpid():
                 self._channel.close()
             channel = Channel(self.target.command(), str(self.target), self.target.words)
-            try:
-                # The greeting need not be awaited before asking: it saves a round trip.
-                real = channel.send(ssh.REALPATH, ssh.text(self.root.encode()))
-                channel.ready(self.seconds)
-                found = ssh.names(wait(real, self.seconds, str(self.target)), self.root)
-            except BaseException:
-                channel.close()
-                raise
-            self._real = found[0][0] if found else self.root
             self._channel, self._pid = channel, os.getpid()
+            # Nothing is awaited before asking: that saves two round trips.
+            self._roots[channel] = channel.send(ssh.REALPATH, ssh.text(self.root.encode()))
             return channel
 
     def _call(self, ask: Callable[[Channel], T]) -> T:
@@ -213,9 +207,18 @@ class SftpStore:
         try:
             return ask(channel)
         except StoreUnavailable:
-            if channel.alive:
+            if not self._broke(channel):
                 raise
         return ask(self._connected())
+
+    def _broke(self, channel: Channel) -> bool:
+        """Whether a connection that once worked is broken. One that never did is given up."""
+        if not channel.greeted:
+            with self._lock:
+                self._channel = None if self._channel is channel else self._channel
+            channel.close()
+            return False
+        return not channel.alive
 
     def _wait(self, future: Future[Reply]) -> Reply:
         return wait(future, self.seconds, str(self.target))
@@ -229,10 +232,11 @@ class SftpStore:
         whole = f"{self.root.rstrip('/')}/{path}" if path else self.root
         return ssh.text(whole.encode("utf-8", "surrogateescape"))
 
-    def _kept(self, real: Future[Reply], path: str) -> None:
+    def _kept(self, channel: Channel, real: Future[Reply], path: str) -> None:
         """Refuse what a link leads out of the root."""
-        found = ssh.names(self._wait(real), self._name(path))
-        if not found or (found[0][0] != self._real and not found[0][0].startswith(self._real.rstrip("/") + "/")):
+        found, roots = ssh.names(self._wait(real), self._name(path)), ssh.names(self._wait(self._roots[channel]), self.url)
+        root = roots[0][0] if roots else self.root
+        if not found or (found[0][0] != root and not found[0][0].startswith(root.rstrip("/") + "/")):
             raise StoreDenied(f"{self._name(path)} leads out of {self.root}; it is refused")
 
     # -- reading ---------------------------------------------------------------------------------------------------------
@@ -242,14 +246,15 @@ class SftpStore:
         path = inside(path)
         again = True
         while True:
+            channel = self._connected()
             try:
-                for chunk in self._chunks(self._connected(), path, at, end, size):
+                for chunk in self._chunks(channel, path, at, end, size):
                     at += len(chunk)
                     again = True
                     yield chunk
                 return
             except StoreUnavailable:
-                if not again:
+                if not self._broke(channel) or not again:
                     raise
                 again = False
 
@@ -261,7 +266,7 @@ class SftpStore:
         )
         handle = ssh.handle(wait(opened, seconds, str(self.target)), name)
         try:
-            self._kept(real, path)
+            self._kept(channel, real, path)
             if size is None:
                 size = ssh.attributes(self._wait(channel.send(ssh.FSTAT, handle)), name).bytes
             # One block past the end: whether the file has grown is told by what comes, not by what was said of it.
@@ -303,7 +308,7 @@ class SftpStore:
         handle = ssh.handle(self._wait(opened), name)
         found = []
         try:
-            self._kept(real, folder)
+            self._kept(channel, real, folder)
             flight = deque(channel.send(ssh.READDIR, handle) for _ in range(_LISTS))
             while flight:
                 some = ssh.names(self._wait(flight.popleft()), name)
@@ -321,7 +326,7 @@ class SftpStore:
     def _put(self, channel: Channel, path: str, source: BinaryIO) -> Entry:
         folder, _, last = path.rpartition("/")
         self._make(channel, folder)
-        self._kept(channel.send(ssh.REALPATH, self._at(folder)), folder)
+        self._kept(channel, channel.send(ssh.REALPATH, self._at(folder)), folder)
         part = f"{folder}/.{last}.{os.urandom(6).hex()}.tmp".lstrip("/")
         flags = ssh.FOR_WRITING | ssh.CREATE | ssh.TRUNCATE
         handle = ssh.handle(self._wait(channel.send(ssh.OPEN, self._at(part) + struct.pack(">II", flags, 0))), self._name(part))

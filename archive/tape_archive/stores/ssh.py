@@ -45,6 +45,7 @@ class Channel:
     def __init__(self, command: Sequence[str], target: str, words: str) -> None:
         self.target = target
         self._words = words
+        #: extensions that the server has; known as soon as anything was answered
         self.limits: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Reply]] = {}
@@ -67,14 +68,10 @@ class Channel:
         """Whether requests may be sent."""
         return self._lost is None
 
-    def ready(self, seconds: float) -> None:
-        """Wait until the server has greeted. Raises what ``wait`` raises."""
-        _, payload = wait(self._hello, seconds, self.target)
-        rest = payload
-        while rest:
-            name, rest = _text(rest)
-            value, rest = _text(rest)
-            self.limits[name.decode("latin-1")] = value
+    @property
+    def greeted(self) -> bool:
+        """Whether the server ever answered. Nobody waits for that: requests are sent before, which saves a round trip."""
+        return self._hello.done() and self._hello.exception() is None
 
     def send(self, kind: int, payload: bytes) -> Future[Reply]:
         """One request. Raises StoreUnavailable or StoreDenied when the session is over."""
@@ -136,6 +133,11 @@ class Channel:
 
     def _take(self, packet: bytes) -> None:
         if packet[0] == VERSION:
+            rest = packet[5:]
+            while rest:
+                name, rest = _text(rest)
+                value, rest = _text(rest)
+                self.limits[name.decode("latin-1")] = value
             self._hello.set_result((VERSION, packet[5:]))
             return
         future = self._waiting.pop(_U32.unpack_from(packet, 1)[0], None)
