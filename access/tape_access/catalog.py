@@ -124,8 +124,10 @@ class Catalog:
         sizes = {month: getattr(found.get(f"{self.cold}/{month}/{NAME}"), "bytes", None) for month in stale}
         for month, windows in zip(stale, self._all(lambda month: self._month(month, sizes[month]), stale), strict=True):
             self._months[month] = windows
-        for entry in found.values():
-            self._note(entry)
+        for path, entry in found.items():
+            # What is hot is noted when it has been looked at.
+            if path.startswith(self.cold):
+                self._note(entry)
         return self._changed() if stale or gone else False
 
     def _stale(self, month: str, manifest: Entry | None) -> bool:

@@ -135,7 +135,7 @@ class SftpStore:
         real, got = channel.send(ssh.REALPATH, self._at(path)), channel.send(ssh.STAT, self._at(path))
 
         def answer() -> Entry:
-            found = ssh.attributes(self._wait(got), self._name(path))
+            found = ssh.attributes(self._wait(channel, got), self._name(path))
             self._kept(channel, real, path)
             return _entry(path, found)
 
@@ -172,7 +172,7 @@ class SftpStore:
         def remove(channel: Channel) -> None:
             with contextlib.suppress(NotFound):
                 self._kept(channel, channel.send(ssh.REALPATH, self._at(path.rpartition("/")[0])), path)
-                ssh.done(self._wait(channel.send(ssh.REMOVE, self._at(path))), self._name(path))
+                ssh.done(self._wait(channel, channel.send(ssh.REMOVE, self._at(path))), self._name(path))
 
         self._call(remove)
 
@@ -220,7 +220,9 @@ class SftpStore:
             return False
         return not channel.alive
 
-    def _wait(self, future: Future[Reply]) -> Reply:
+    def _wait(self, channel: Channel, future: Future[Reply]) -> Reply:
+        # Connecting has a time of its own.
+        channel.ready(self.seconds)
         return wait(future, self.seconds, str(self.target))
 
     # -- paths -----------------------------------------------------------------------------------------------------------
@@ -234,7 +236,10 @@ class SftpStore:
 
     def _kept(self, channel: Channel, real: Future[Reply], path: str) -> None:
         """Refuse what a link leads out of the root."""
-        found, roots = ssh.names(self._wait(real), self._name(path)), ssh.names(self._wait(self._roots[channel]), self.url)
+        found, roots = (
+            ssh.names(self._wait(channel, real), self._name(path)),
+            ssh.names(self._wait(channel, self._roots[channel]), self.url),
+        )
         root = roots[0][0] if roots else self.root
         if not found or (found[0][0] != root and not found[0][0].startswith(root.rstrip("/") + "/")):
             raise StoreDenied(f"{self._name(path)} leads out of {self.root}; it is refused")
@@ -259,16 +264,16 @@ class SftpStore:
                 again = False
 
     def _chunks(self, channel: Channel, path: str, at: int, end: int | None, size: int | None) -> Iterator[bytes]:
-        name, seconds = self._name(path), self.seconds
+        name = self._name(path)
         real, opened = (
             channel.send(ssh.REALPATH, self._at(path)),
             channel.send(ssh.OPEN, self._at(path) + struct.pack(">II", ssh.FOR_READING, 0)),
         )
-        handle = ssh.handle(wait(opened, seconds, str(self.target)), name)
+        handle = ssh.handle(self._wait(channel, opened), name)
         try:
             self._kept(channel, real, path)
             if size is None:
-                size = ssh.attributes(self._wait(channel.send(ssh.FSTAT, handle)), name).bytes
+                size = ssh.attributes(self._wait(channel, channel.send(ssh.FSTAT, handle)), name).bytes
             # One block past the end: whether the file has grown is told by what comes, not by what was said of it.
             last = size + 1 if end is None else end
             flight: deque[tuple[int, int, Future[Reply]]] = deque()
@@ -282,7 +287,7 @@ class SftpStore:
                 if not flight:
                     return
                 offset, count, future = flight.popleft()
-                got = ssh.data(self._wait(future), name)
+                got = ssh.data(self._wait(channel, future), name)
                 if got is None:
                     return
                 yield got
@@ -305,13 +310,13 @@ class SftpStore:
     def _list(self, channel: Channel, folder: str) -> Sequence[Entry]:
         name = self._name(folder)
         real, opened = channel.send(ssh.REALPATH, self._at(folder)), channel.send(ssh.OPENDIR, self._at(folder))
-        handle = ssh.handle(self._wait(opened), name)
+        handle = ssh.handle(self._wait(channel, opened), name)
         found = []
         try:
             self._kept(channel, real, folder)
             flight = deque(channel.send(ssh.READDIR, handle) for _ in range(_LISTS))
             while flight:
-                some = ssh.names(self._wait(flight.popleft()), name)
+                some = ssh.names(self._wait(channel, flight.popleft()), name)
                 if some is None:
                     break
                 flight.append(channel.send(ssh.READDIR, handle))
@@ -329,22 +334,22 @@ class SftpStore:
         self._kept(channel, channel.send(ssh.REALPATH, self._at(folder)), folder)
         part = f"{folder}/.{last}.{os.urandom(6).hex()}.tmp".lstrip("/")
         flags = ssh.FOR_WRITING | ssh.CREATE | ssh.TRUNCATE
-        handle = ssh.handle(self._wait(channel.send(ssh.OPEN, self._at(part) + struct.pack(">II", flags, 0))), self._name(part))
+        handle = ssh.handle(self._wait(channel, channel.send(ssh.OPEN, self._at(part) + struct.pack(">II", flags, 0))), self._name(part))
         try:
             try:
                 self._write(channel, handle, source, path)
                 if "fsync@openssh.com" in channel.limits:
-                    ssh.done(self._wait(channel.send(ssh.EXTENDED, ssh.text(b"fsync@openssh.com") + handle)), self._name(path))
+                    ssh.done(self._wait(channel, channel.send(ssh.EXTENDED, ssh.text(b"fsync@openssh.com") + handle)), self._name(path))
             finally:
                 closed = channel.send(ssh.CLOSE, handle)
-            ssh.done(self._wait(closed), self._name(path))
+            ssh.done(self._wait(channel, closed), self._name(path))
             rename = ssh.text(b"posix-rename@openssh.com") + self._at(part) + self._at(path)
-            ssh.done(self._wait(channel.send(ssh.EXTENDED, rename)), self._name(path))
+            ssh.done(self._wait(channel, channel.send(ssh.EXTENDED, rename)), self._name(path))
         except BaseException:
             with contextlib.suppress(StoreUnavailable, StoreDenied):
                 channel.send(ssh.REMOVE, self._at(part))
             raise
-        return _entry(path, ssh.attributes(self._wait(channel.send(ssh.STAT, self._at(path))), self._name(path)))
+        return _entry(path, ssh.attributes(self._wait(channel, channel.send(ssh.STAT, self._at(path))), self._name(path)))
 
     def _write(self, channel: Channel, handle: bytes, source: BinaryIO, path: str) -> None:
         flight: deque[Future[Reply]] = deque()
@@ -353,16 +358,16 @@ class SftpStore:
             flight.append(channel.send(ssh.WRITE, handle + struct.pack(">Q", at) + ssh.text(chunk)))
             at += len(chunk)
             if len(flight) >= _FLIGHT // 2:
-                ssh.done(self._wait(flight.popleft()), self._name(path))
+                ssh.done(self._wait(channel, flight.popleft()), self._name(path))
         for future in flight:
-            ssh.done(self._wait(future), self._name(path))
+            ssh.done(self._wait(channel, future), self._name(path))
 
     def _make(self, channel: Channel, folder: str) -> None:
         """The folder and its parents; those that are there answer with a failure that says nothing."""
         elements = folder.split("/") if folder else []
         made = [channel.send(ssh.MKDIR, self._at("/".join(elements[: n + 1])) + struct.pack(">I", 0)) for n in range(len(elements))]
         for future in made:
-            self._wait(future)
+            self._wait(channel, future)
 
 
 def _entry(path: str, found: Attributes) -> Entry:

@@ -8,7 +8,9 @@ Source: draft-ietf-secsh-filexfer-02; OpenSSH PROTOCOL, sections 4.3 to 4.10 (po
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import re
 import struct
 import subprocess
@@ -17,6 +19,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import IO, NamedTuple
+from weakref import WeakSet
 
 from tape_archive.format.errors import DiskFull, NotFound, StoreDenied, StoreError, StoreUnavailable, TapeError
 
@@ -59,6 +62,7 @@ class Channel:
         except FileNotFoundError:
             raise StoreError(f"{command[0]} is not installed: it carries the connection to {target}") from None
         self._hello: Future[Reply] = Future()
+        _open.add(self)
         self._write(struct.pack(">IBI", 5, INIT, 3))
         self._reader = threading.Thread(target=self._read, name=f"sftp {target}", daemon=True)
         self._reader.start()
@@ -72,6 +76,11 @@ class Channel:
     def greeted(self) -> bool:
         """Whether the server ever answered. Nobody waits for that: requests are sent before, which saves a round trip."""
         return self._hello.done() and self._hello.exception() is None
+
+    def ready(self, seconds: float) -> None:
+        """Wait until the server has answered at all. Raises what ``wait`` raises."""
+        if not self.greeted:
+            wait(self._hello, seconds, self.target)
 
     def send(self, kind: int, payload: bytes) -> Future[Reply]:
         """One request. Raises StoreUnavailable or StoreDenied when the session is over."""
@@ -101,6 +110,10 @@ class Channel:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._complaints.close()
+
+    def kill(self) -> None:
+        """End it without waiting for the server; whoever writes or reads is let go."""
+        self._process.kill()
 
     # -- the process -----------------------------------------------------------------------------------------------------
 
@@ -158,6 +171,38 @@ class Channel:
             self._process.wait(2.0)
         self._complaints.seek(0)
         return complaint(self.target, self._words, self._complaints.read(65536).decode("utf-8", "replace"))
+
+
+class _Open:
+    """The sessions of this process. They end before the interpreter does: afterwards a thread that still reads makes it abort."""
+
+    def __init__(self) -> None:
+        self.forked()
+        self._leaving = False
+
+    def add(self, channel: Channel) -> None:
+        with self._lock:
+            self._channels.add(channel)
+            if self._leaving:
+                channel.kill()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._leaving = True
+            channels = list(self._channels)
+        for channel in channels:
+            channel.kill()
+            channel.close()
+
+    def forked(self) -> None:
+        """A child has none of its own yet."""
+        self._lock = threading.Lock()
+        self._channels: WeakSet[Channel] = WeakSet()
+
+
+_open = _Open()
+atexit.register(_open.leave)
+os.register_at_fork(after_in_child=_open.forked)
 
 
 def complaint(target: str, command: str, text: str) -> TapeError:

@@ -260,7 +260,7 @@ def test_sftp_errors_say_what_to_do(tmp_path: Path, server: Sshd) -> None:
 def test_sftp_that_hangs_is_not_waited_for(tmp_path: Path, server: Sshd) -> None:
     (tmp_path / "file").write_bytes(BLOB)
     with wire(server.port) as between:
-        store = server.store(tmp_path, between.port, seconds=0.5)
+        store = server.store(tmp_path, between.port, seconds=2.0)
         assert store.read("file") == BLOB
         between.frozen = True
         with pytest.raises(StoreUnavailable, match="did not answer within"):
