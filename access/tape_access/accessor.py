@@ -239,14 +239,17 @@ class DataAccessor:
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
-        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""
+        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Of the tapes on this machine or
+        its mount; those of the remote side are not fetched. Raises NotFound for no tape."""
         from tape_access.coverage import of_root
         from tape_collectors.venues import canonical
 
         bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
         rows = of_root(self.root, venue=canonical(venue) if venue else None, from_ns=bounds[0], to_ns=bounds[1])
         if not rows:
-            raise NotFound(f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else ""))
+            said = f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else "")
+            away = f"; the tapes of {self.remote.store.url} are not fetched for this: run tape coverage there" if self.remote else ""
+            raise NotFound(said + away)
         return rows
 
 
