@@ -15,7 +15,7 @@ from tape_access.mounted import MountStore, mount_of
 from tape_access.places import Places, Window, reachable
 from tape_access.remote import Remote
 from tape_access.sources import cache_folder, remote_store, temporary
-from tape_archive.format.errors import Busy, NotFound
+from tape_archive.format.errors import Busy, NotFound, StoreUnavailable
 from tape_archive.stores import Store
 from tape_archive.stores.fallback import Fallback
 
@@ -66,9 +66,9 @@ class DataAccessor:
         hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
         store = remote_store(remote, vps_user, vps_host, vps_archive_path)
         mounted = mount_of(self.root / hot)
-        if mounted:
-            mount = MountStore(self.root)
-            store = Fallback(mount, store) if store is not None else mount
+        self._mount = MountStore(self.root) if mounted else None
+        if self._mount is not None:
+            store = Fallback(self._mount, store) if store is not None else self._mount
         elif store is None and not reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
         self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
@@ -245,6 +245,8 @@ class DataAccessor:
         from tape_collectors.venues import canonical
 
         bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
+        if self._mount is not None and not self._mount.alive():
+            raise StoreUnavailable(f"{self.root} does not answer: its tapes cannot be read (tape mount mends it)")
         rows = of_root(self.root, venue=canonical(venue) if venue else None, from_ns=bounds[0], to_ns=bounds[1])
         if not rows:
             said = f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else "")
