@@ -97,7 +97,10 @@ class Catalog:
         asked = [self.cold, self.hot, f"{self.hot}/{NAME}", *known]
         found = dict(zip(asked, self.store.stats(asked), strict=True))
         if found[self.cold] is None and found[self.hot] is None:
-            raise NotFound(f"{self.store.url} has neither {self.hot} nor {self.cold}; is it the --root of the recorders?")
+            raise NotFound(
+                f"{self.store.url} has neither {self.hot} nor {self.cold}; is it the --root of the recorders? "
+                "From the home there: VPS_PATH=polymarket, or sftp://[user@]host/~/polymarket"
+            )
         now = time.time()
         changed = self._cold(found)
         changed |= self._hot(found)

@@ -110,6 +110,7 @@ def mount(store: SftpStore, place: Path, extra: Sequence[str] = (), *, write: bo
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+            unmount(place, force=True)
             raise StoreUnavailable(f"{store.target} did not answer within {_START_S:g} s") from None
         said.seek(0)
         words = said.read().decode("utf-8", "replace")

@@ -28,8 +28,8 @@ from tape_archive.stores.local import LocalStore
 from tape_archive.stores.store import Entry, there
 
 __all__ = ["MountStore", "mount_of"]
-#: one answer; a file is asked for in pieces
-_PIECE = 4 << 20
+#: one answer; a file is asked for in pieces, each of which has the whole deadline: a slow line is no hung one
+_PIECE = 1 << 20
 #: killed, and not gone yet
 _DYING: list[subprocess.Popen[bytes]] = []
 _CHILD = "import sys; from tape_access.mounted import _serve; _serve(sys.argv[1])"

@@ -438,6 +438,22 @@ def test_windows_are_fetched_along_the_way(tmp_path: Path, server: Sshd, step: i
     assert all(starts[at] in settled(reader) for at in (20 + n * step for n in range(9)) if 0 <= at < 40) and before
 
 
+def test_windows_that_are_named_are_fetched(tmp_path: Path, server: Sshd) -> None:
+    archived(tmp_path / "vps", 20)
+    reader = Reader(server, tmp_path / "vps", tmp_path)
+    reader.data.prefetch([FIRST, slug(FIRST + 4 * LENGTH), "2026-01-04T06:45Z"])
+    for _ in range(600):
+        if len(there := settled(reader)) == 3:
+            break
+        time.sleep(0.05)
+    assert there == {FIRST, FIRST + 2 * LENGTH, FIRST + 4 * LENGTH}
+    with pytest.raises(NotFound, match="nearest recorded one"):
+        reader.data.prefetch([FIRST + 1])
+    with pytest.raises(NotFound, match=r"no tape under .*/mac; the tapes of sftp://.* are not fetched for this"):
+        reader.data.coverage()
+    reader.store.close()
+
+
 def test_nothing_is_fetched_that_does_not_exist(tmp_path: Path, server: Sshd) -> None:
     archived(tmp_path / "vps", 3)
     reader = Reader(server, tmp_path / "vps", tmp_path, prefetch=5)

@@ -278,6 +278,16 @@ def test_a_url_that_is_none(url: str) -> None:
         open_store(url)
 
 
+def test_a_place_as_scp_writes_it_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"do you mean sftp://me@vps\.example/~/polymarket\?"):
+        open_store("me@vps.example:polymarket")
+    with pytest.raises(SettingsError, match=r"do you mean sftp://vps/~/polymarket\?"):
+        open_store("vps:~/polymarket")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd:name").mkdir()
+    assert isinstance(open_store("odd:name"), LocalStore)
+
+
 def test_urls() -> None:
     one = open_store("sftp://me@vps.example:2222/~/polymarket")
     assert isinstance(one, SftpStore) and (one.root, one.target.port, one.target.user) == ("polymarket", 2222, "me")
