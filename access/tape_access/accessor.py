@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tape_access.coverage import Coverage
     from tape_access.window import WindowData
+    from tape_collectors.venues.polymarket.symbols import Window as Named
 
 log = logging.getLogger(__name__)
 Moment = int | float | str | datetime
@@ -67,9 +68,9 @@ class DataAccessor:
         hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
         store = remote_store(remote, vps_user, vps_host, vps_archive_path)
         mounted = mount_of(self.root / hot)
-        if mounted:
-            mount = MountStore(self.root)
-            store = Fallback(mount, store) if store is not None else mount
+        self._mount = MountStore(self.root) if mounted else None
+        if self._mount is not None:
+            store = Fallback(self._mount, store) if store is not None else self._mount
         elif store is None and not reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
         self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
@@ -100,8 +101,12 @@ class DataAccessor:
         return [one for one in found if coin in (None, one.coin) and timeframe in (None, one.timeframe)]
 
     def list_all_windows(self, coin: str = "btc", timeframe: str = "15m", use_cache: bool = True) -> list[int]:
-        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache=False`` looks at the remote
-        side now, even if it was looked at in the last seconds."""
+        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising; empty where windows are recorded, but none
+        of these. ``use_cache=False`` looks at the remote side now, even if it was looked at in the last seconds. Raises as ``windows``, and
+        SettingsError for a coin or time frame that has no windows."""
+        from tape_collectors.venues.polymarket.symbols import check
+
+        check(coin, timeframe)
         if not use_cache and self.remote is not None:
             self.remote.windows(0.0)
         return list(self.places.starts((coin, timeframe)))
@@ -127,23 +132,25 @@ class DataAccessor:
         return self.cache.stats()
 
     def prefetch(self, starts: Iterable[Moment], coin: str = "btc", timeframe: str = "15m") -> None:
-        """Bring these windows into the cache, in the background."""
-        kind = (coin, timeframe)
+        """Bring these windows into the cache, in the background. Raises as ``get_window_jsonl`` for a start that is none."""
         for start in starts:
-            second = _ns(start) // SECOND
-            self.places.soon(kind, second)
+            window = self._named(start, coin, timeframe)
+            self.places.soon((window.coin, window.timeframe), window.start)
 
-    def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
+    def _named(self, start: Moment, coin: str, timeframe: str) -> Named:
         from tape_collectors.venues.polymarket.symbols import at, check, parse
 
         if isinstance(start, str) and "up" in start:
-            window = parse(start)
-        else:
-            check(coin, timeframe)
-            second = start if isinstance(start, int) and 0 < start < 100_000_000_000 else _ns(start) // SECOND
-            window = at(coin, timeframe, second)
-            if window.start != second:
-                raise self._nearest(window.coin, window.timeframe, second)
+            return parse(start)
+        check(coin, timeframe)
+        second = start if isinstance(start, int) and 0 < start < 100_000_000_000 else _ns(start) // SECOND
+        window = at(coin, timeframe, second)
+        if window.start != second:
+            raise self._nearest(window.coin, window.timeframe, second)
+        return window
+
+    def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
+        window = self._named(start, coin, timeframe)
         kind = window.coin, window.timeframe
         if prefetch:
             self.places.walked(kind, window.start)

@@ -115,6 +115,8 @@ def test_a_mount_that_hangs_hangs_nobody(vps: tuple[Sshd, Path], tmp_path: Path)
         begun = time.monotonic()
         assert both.get_window_jsonl(FIRST + LENGTH).read_bytes() == content(FIRST + LENGTH)
         assert time.monotonic() - begun < 3.0
+        with pytest.raises(StoreUnavailable, match="hangs"):
+            alone.coverage(None, FIRST, FIRST + LENGTH)
         # And from then on it is not waited for at all.
         begun = time.monotonic()
         assert both.get_window_jsonl(FIRST + 10 * LENGTH).read_bytes() == content(FIRST + 10 * LENGTH)
