@@ -22,6 +22,7 @@ COMMANDS = {
     "unmount": ("tape_access.commands.mount:unmount", "Take that folder down, also if it hangs.", ""),
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
+    "tables": ("tape_collectors.cli.tables:command", "Tables of the whole market from its tapes.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Old windows to the archive, old tapes packed, old days one file.", ""),
     "prune": ("tape_archive.commands.prune:command", "Delete what is old and safe elsewhere.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),

@@ -95,7 +95,7 @@ class BinanceRest:
             last, bids, asks = _first(one, limit)
         else:
             last, bids, asks = events.top(one, limit)
-        ms = int(time.time() * 1000)
+        ms = self.venue.now_ms()
         times = {"E": ms, "T": ms} if self.venue.futures else {}
         return web.json_response({"lastUpdateId": last, **times, "bids": bids, "asks": asks}, headers=headers)
 
@@ -160,17 +160,19 @@ class BinanceRest:
         if isinstance(asked, web.Response):
             return asked
         one, headers = asked
-        body = {"openInterest": one.size_text(one.trade_id % 10**9), "symbol": one.symbol, "time": int(time.time() * 1000)}
+        ms = self.venue.now_ms()
+        self.venue.polled(one, ms)
+        body = {"openInterest": one.size_text(one.open_interest), "symbol": one.symbol, "time": ms}
         return web.json_response(body, headers=headers)
 
     async def _premium(self, request: web.Request) -> web.StreamResponse:
         symbol = request.query.get("symbol")
         if symbol is None:
             headers = self._counted(10)
-            rows = [_premium(one) for one in self.venue.market.instruments.values()]
+            rows = [_premium(one, self.venue.now_ms()) for one in self.venue.market.instruments.values()]
             return headers if isinstance(headers, web.Response) else web.json_response(rows, headers=headers)
         asked = self._asked(request, 1)
-        return asked if isinstance(asked, web.Response) else web.json_response(_premium(asked[0]), headers=asked[1])
+        return asked if isinstance(asked, web.Response) else web.json_response(_premium(asked[0], self.venue.now_ms()), headers=asked[1])
 
 
 def _limit(request: web.Request, default: int) -> int:
@@ -196,7 +198,7 @@ def _agg_row(one: Instrument, fill: Fill) -> dict[str, Any]:
     return {key: event[key] for key in ("a", "p", "q", "f", "l", "T", "m", "M")}
 
 
-def _premium(one: Instrument) -> dict[str, Any]:
-    mark = events.mark(one, int(time.time() * 1000))
+def _premium(one: Instrument, ms: int) -> dict[str, Any]:
+    mark = events.mark(one, ms)
     prices = {"markPrice": mark["p"], "indexPrice": mark["i"], "estimatedSettlePrice": mark["P"], "lastFundingRate": mark["r"]}
     return {"symbol": one.symbol, **prices, "interestRate": "0.00010000", "nextFundingTime": mark["T"], "time": mark["E"]}
