@@ -14,8 +14,8 @@ Levels = list[Level]
 
 
 class Trade(msgspec.Struct, gc=False):
-    """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates. ``sent``: when the
-    venue sent it, unix ns, where it says so beside the time of the trade; else 0."""
+    """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates. ``sent``: when
+    the venue sent it, unix ns, where it says so beside the time of the trade; else 0."""
 
     t: int
     ts: int
