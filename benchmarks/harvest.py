@@ -12,8 +12,10 @@ import random
 import sys
 import tempfile
 import time
+from array import array
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -23,6 +25,7 @@ import psutil
 from tape_archive.format import harvest as layout
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.layout import segments
+from tape_archive.format.records import BookDelta, Record, Trade
 from tape_archive.format.tape import Tape
 from tape_archive.human import size
 from tape_collectors.harvest import derive
@@ -54,6 +57,25 @@ class _NoLoop:
         """Nothing."""
 
 
+class Watched(HarvestOutput):
+    """Looks at the clock around every 16th record: what features and rows alone cost."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.ns: dict[type, array[int]] = {Trade: array("q"), BookDelta: array("q")}
+        self._number = 0
+
+    def record(self, venue: str, s: str, record: Record) -> None:
+        """What a line said."""
+        self._number += 1
+        if self._number & 15 or type(record) not in self.ns:
+            self.harvest.record(venue, s, record)
+            return
+        begun = time.perf_counter_ns()
+        self.harvest.record(venue, s, record)
+        self.ns[type(record)].append(time.perf_counter_ns() - begun)
+
+
 class Day:
     """A recorder whose clock shows the market's time."""
 
@@ -65,12 +87,14 @@ class Day:
         self.market = Market({symbol: PRICES[symbol] for symbol in symbols}, seed=seed, first_id=begin_ms, stride=9)
         self.batches = {symbol: Batch(last=one.id, due=0) for symbol, one in self.market.instruments.items()}
         self.venue: Any = load("binance_usdm")
-        self.output = HarvestOutput(root, HarvestSetup(symbols=symbols), f"day-{seed}", ErrorBudget())
+        self.output = Watched(root, HarvestSetup(symbols=symbols), f"day-{seed}", ErrorBudget())
         self.recorder = Recorder(TapeClock(lambda: self.t, lambda: self.t, 0), self.output)
         self.intakes = {name: self._intake(name) for name in ("public", "market")}
         self.trades = self.updates = 0
         self.trade_s = self.update_s = 0.0
         self._ticked = 0
+        #: what it costs to look at the CPU clock
+        self._look = _look()
 
     def _intake(self, stream: str) -> TapeIntake:
         described = {derive.KEY: msgspec.to_builtins(self.output.harvest.setup)}
@@ -117,17 +141,26 @@ class Day:
 
     def _record(self, stream: str, frames: list[bytes]) -> float:
         """CPU seconds of this thread."""
+        if not frames:
+            return 0.0
         begun = time.thread_time()
         intake = self.intakes[stream]
         for data in frames:
             intake.frame(f"{stream}-1", data)
         self.recorder.work(60.0)
-        return time.thread_time() - begun
+        return time.thread_time() - begun - self._look
 
     def end(self) -> None:
         """The recorder stops."""
         self.recorder.close()
         self.output.stop(True)
+
+
+def _look() -> float:
+    begun = time.thread_time()
+    for _ in range(1000):
+        time.thread_time()
+    return (time.thread_time() - begun) / 1001
 
 
 def run(root: Path, hours: float, symbols: tuple[str, ...], said: Callable[[str], None]) -> dict[str, Any]:
@@ -158,6 +191,8 @@ def run(root: Path, hours: float, symbols: tuple[str, ...], said: Callable[[str]
         "updates": day.updates,
         "ms_per_1000_trades": 1e6 * day.trade_s / day.trades,
         "ms_per_1000_updates": 1e6 * day.update_s / day.updates,
+        "features_us_per_trade": median(day.output.ns[Trade]) / 1000,
+        "features_us_per_update": median(day.output.ns[BookDelta]) / 1000,
         "parts": len(parts),
         "ms_per_part": 1000 * others / len(parts),
         "bytes": sum(path.stat().st_size for path in parts),
@@ -193,8 +228,10 @@ def show(found: dict[str, Any]) -> str:
     rows = ", ".join(f"{kind} {count:,}" for kind, count in found["rows"].items())
     lines = [
         f"{found['hours']:g} h of tape time, {found['speed']:.0f} times as fast as the clock",
-        f"{found['trades']:,} trades: {found['ms_per_1000_trades']:.1f} ms CPU for 1,000 (stamp, tape, decode, features, rows)",
-        f"{found['updates']:,} book updates: {found['ms_per_1000_updates']:.1f} ms CPU for 1,000",
+        f"{found['trades']:,} trades: {found['ms_per_1000_trades']:.1f} ms CPU for 1,000 (stamp, tape, decode, features, rows);"
+        f" features and rows alone {found['features_us_per_trade']:.1f} µs each (median)",
+        f"{found['updates']:,} book updates: {found['ms_per_1000_updates']:.1f} ms CPU for 1,000;"
+        f" features and rows alone {found['features_us_per_update']:.1f} µs each (median)",
         f"{found['parts']:,} parts, {size(found['bytes'])} (tape {size(found['tape_bytes'])}): {found['ms_per_part']:.1f} ms CPU a part, in its own thread",
         f"rows: {rows}",
         f"memory after each hour: {' '.join(size(one) for one in found['rss'])}; from hour {WARM_UP + 1} on within {found['growth']:.1%}",
