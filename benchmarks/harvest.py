@@ -163,10 +163,12 @@ def _look() -> float:
     return (time.thread_time() - begun) / 1001
 
 
-def run(root: Path, hours: float, symbols: tuple[str, ...], said: Callable[[str], None]) -> dict[str, Any]:
+def run(
+    root: Path, hours: float, symbols: tuple[str, ...], said: Callable[[str], None] = lambda line: None, begin_ms: int = MIDNIGHT_MS
+) -> dict[str, Any]:
     """A day; gives the figures."""
     process = psutil.Process()
-    day = Day(root, symbols)
+    day = Day(root, symbols, begin_ms=begin_ms)
     begun, cpu, thread = time.perf_counter(), time.process_time(), time.thread_time()
     day.begin()
     memory: list[int] = []
