@@ -2,7 +2,7 @@
 
 The recorder itself (stamp, tape, decode, features, parts, checkpoints), without sockets: the simulator's market is stepped as fast as it
 goes, and the recorder's clock shows the market's time. Prints CPU for 1,000 trades and for 1,000 book updates, what the parts cost, and
-memory after each hour; exit 1 if memory grows by more than 5 % after the hours of warm-up, or it is slower than ``--speed``.
+memory after each hour; exit 1 if memory grows by more than 5 % after the hours of warm-up, or a core alone would be slower than ``--speed``.
 """
 
 from __future__ import annotations
@@ -189,6 +189,7 @@ def run(
     return {
         "hours": hours,
         "speed": hours * 3600 / wall,
+        "core_speed": hours * 3600 / (time.process_time() - cpu),
         "trades": day.trades,
         "updates": day.updates,
         "ms_per_1000_trades": 1e6 * day.trade_s / day.trades,
@@ -222,14 +223,14 @@ def main(hours: float, symbols: str, root: Path | None, speed: float, check: boo
             made = derive.write(folder, again)
             found["differing"] = sum((folder / name).read_bytes() != (again / name).read_bytes() for name in made)
     print(json.dumps(found) if as_json else show(found))
-    sys.exit(0 if found["speed"] >= speed and found["growth"] <= 0.05 and not found.get("differing") else 1)
+    sys.exit(0 if found["core_speed"] >= speed and found["growth"] <= 0.05 and not found.get("differing") else 1)
 
 
 def show(found: dict[str, Any]) -> str:
     """The figures, for people."""
     rows = ", ".join(f"{kind} {count:,}" for kind, count in found["rows"].items())
     lines = [
-        f"{found['hours']:g} h of tape time, {found['speed']:.0f} times as fast as the clock",
+        f"{found['hours']:g} h of tape time, {found['speed']:.0f} times as fast as the clock ({found['core_speed']:.0f} with a core of its own)",
         f"{found['trades']:,} trades: {found['ms_per_1000_trades']:.1f} ms CPU for 1,000 (stamp, tape, decode, features, rows);"
         f" features and rows alone {found['features_us_per_trade']:.1f} µs each (median)",
         f"{found['updates']:,} book updates: {found['ms_per_1000_updates']:.1f} ms CPU for 1,000;"
