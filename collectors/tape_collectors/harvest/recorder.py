@@ -14,6 +14,7 @@ import msgspec
 from tape_archive.format import harvest as layout
 from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.tape import Tape
+from tape_archive.human import duration
 from tape_archive.service import log_to_file
 from tape_collectors.harvest import derive
 from tape_collectors.harvest import output as outputs
@@ -99,11 +100,16 @@ class _HarvestRecorder:
         reports = Reports(self.root, settings.report_hours)
         process.supervisor.add("reports", reports.run)
         process.metrics.append(lambda: metrics(output, process))
-        log.info("recording", extra={"symbols": ",".join(self.symbols), "root": str(self.root), "hours": seconds / 3600 or "for ever"})
+        log.info(
+            "recording",
+            extra={"symbols": ",".join(self.symbols), "root": str(self.root), "for": duration(round(seconds * 1e9)) if seconds else "ever"},
+        )
         try:
             code = await process.run()
         finally:
             await self._end(process, output)
+        if process.supervisor.over:
+            # A process that was told to stop has five seconds; a report may take minutes.
             await reports.last()
         doubles = sum(market.trades.chain.doubles for market in output.harvest.markets.values())
         reconnects = sum(pool.reconnects for pool in process.pools)
