@@ -10,6 +10,7 @@ from tape_access import series
 from tape_access.places import reachable
 from tape_access.remote import Remote
 from tape_access.sync import Sync
+from tape_archive.format import harvest
 from tape_archive.format.errors import NotFound
 from tape_archive.format.layout import element, segment
 from tape_archive.format.ticks import FOLDER, PartFile, day_of, meets, part_of, settled, uncovered
@@ -17,6 +18,8 @@ from tape_archive.stores import Entry
 
 SECOND = 1_000_000_000
 _LAST = 1 << 62
+#: the parts of a day are merged once: more looks than this are no accident
+_LOOKS = 20
 #: a folder changed so lately may change again without its time telling (clocks of two machines differ)
 _FRESH_NS = 60 * SECOND
 
@@ -103,6 +106,31 @@ class Files:
         named = {self._here / entry.path: entry for day in (*before[-2:], *inside, *after[:1]) for entry in self._list(day.path)}
         known = sorted(found for path in named if (found := segment(path)) is not None)
         return [named[one.file] for one in within(known, span)]
+
+    def features(self, kind: str, symbol: str, start: int | None, end: int | None) -> Path:
+        """The root under which the parts of one kind and symbol lie. Raises NotFound, StoreUnavailable."""
+        if self.remote is None or (self.root is not None and reachable(self.root / harvest.FOLDER)):
+            assert self.root is not None
+            reachable(self.root / harvest.FOLDER)
+            return self.root
+        from tape_access.features import check, market
+
+        of, begin, last = check(kind), start or 0, _LAST if end is None else end
+        days = [day for day in self._list(harvest.FOLDER) if day.folder and meets(day_of(day.name), begin, last)]
+        there = {name for day in days for name in self._keys(day.path, "symbol=")}
+        name = f"symbol={market(symbol, sorted(there), self.remote.store.url)}"
+        found = [one for day in days for entry in self._list(day.path) if entry.name == name for one in self._list(entry.path)]
+        kinds = [one for one in found if one.folder and one.name == f"kind={of}"]
+        for left in reversed(range(_LOOKS)):
+            named = {entry.path: entry for folder in self._settled(kinds) for entry in folder}
+            parts = uncovered(part for part in map(part_of, named) if part is not None)
+            try:
+                return self._bring([named[part.path] for part in parts if meets((part.first, part.last), begin, last)])
+            except NotFound:
+                # The archiver has just made one part of several.
+                if not left:
+                    raise
+        raise AssertionError
 
     @property
     def _here(self) -> Path:

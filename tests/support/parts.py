@@ -50,7 +50,7 @@ def contents(folder: Path) -> list[Row]:
 
 def harvest(root: Path, kind: str, parts: int, start: int = MIDNIGHT) -> Path:
     """Parts of another table of the same name law: other columns, NaN and nulls, strings, dictionaries that differ from part to part."""
-    folder = root / "ofi_cvd" / "date=2026-01-10" / "symbol=BTCUSDT" / f"kind={kind}"
+    folder = root / "data" / "ofi_cvd" / "date=2026-01-10" / "symbol=BTCUSDT" / f"kind={kind}"
     chance = random.Random(kind)
     for number in range(parts):
         times = [start + number * 60 * SECOND + row * SECOND for row in range(60)]

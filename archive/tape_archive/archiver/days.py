@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tape_archive.archiver.plan import DAY
-from tape_archive.format import cursor
+from tape_archive.format import cursor, harvest
 from tape_archive.format.lock import held
 from tape_archive.format.ticks import FOLDER, PartFile, day_of, part_of
 
@@ -17,9 +17,10 @@ SECOND = 1_000_000_000
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """Folders of parts that one recorder writes, ``date=`` somewhere in their paths. ``state/<cursor>.cursor`` holds the tape time before
+    """Folders of parts that one recorder writes, ``date=`` somewhere in their paths; ``table``: what retention calls them. ``state/<cursor>.cursor`` holds the tape time before
     which all its parts are there, ``state/<lock>.lock`` is held while it runs."""
 
+    table: str
     folder: str
     cursor: str
     lock: str
@@ -27,9 +28,8 @@ class Tree(msgspec.Struct, frozen=True):
 
 
 TREES = (
-    Tree(FOLDER, "ticks", "cex", "cex-record --ticks"),
-    Tree("ofi_cvd", "ofi", "ofi", "ofi-record"),
-    Tree("market", "market", "market", "market-record"),
+    Tree(FOLDER, FOLDER, "ticks", "cex", "cex-record --ticks"),
+    Tree("ofi_cvd", harvest.FOLDER, "ofi_cvd", "ofi", "ofi-record"),
 )
 
 
@@ -61,7 +61,7 @@ class Reach(msgspec.Struct):
 
 def days(root: Path, only: str = "") -> Iterator[Day]:
     """The folders that hold parts, by name; of one tree, or of all."""
-    for tree in (tree for tree in TREES if only in ("", tree.folder)):
+    for tree in (tree for tree in TREES if only in ("", tree.table)):
         for name, folders, files in os.walk(root / tree.folder):
             folders.sort()
             relative = os.path.relpath(name, root)

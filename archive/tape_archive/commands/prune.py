@@ -44,8 +44,8 @@ class Report(msgspec.Struct):
 def command(**options: Any) -> int:
     """Delete what is older than its table is kept, if its copy elsewhere was read and is the same, or its loss is allowed.
 
-    Tables: windows (the archived ones), raw, logs, orderbook_ticks, ofi_cvd, market; or one part of a table, as raw/binance_spot or
-    market/trades. What is not named is kept for ever. The newest of each series always stays.
+    Tables: windows (the archived ones), raw, logs, orderbook_ticks, ofi_cvd; or one part of a table, as raw/binance_spot. The tables of
+    market-record keep their own time. What is not named is kept for ever. The newest of each series always stays.
 
     Exit code 3: some files that are old enough stayed, and why is said.
     """

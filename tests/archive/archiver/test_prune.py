@@ -97,7 +97,7 @@ def test_what_is_verified_elsewhere_goes_and_the_newest_stays(both: tuple[Path, 
     assert [name for name in left if name.startswith("raw/")] == [sorted(name for name in before if name.startswith("raw/"))[-1]]
     assert [name for name in left if "real_archive" in name] == [sorted(name for name in before if "real_archive" in name)[-1]]
     assert {name.split("/")[3] for name in left if name.startswith("orderbook_ticks")} == {"date=2026-01-12"}, "the whole of the newest day"
-    assert len([name for name in left if name.startswith("ofi_cvd")]) == 3 and [name for name in left if "logs" in name] == [
+    assert len([name for name in left if name.startswith("data/ofi_cvd")]) == 3 and [name for name in left if "logs" in name] == [
         "logs/cex_20260111_00.csv",
         "logs/mine.csv",
     ]
