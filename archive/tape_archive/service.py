@@ -8,12 +8,13 @@ import logging
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from tape_archive.format.errors import TapeError
+from tape_archive.format.errors import SettingsError, TapeError
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -50,6 +51,19 @@ def log_setup(level: str, *, as_json: bool = False) -> None:
     logging.getLogger("picows").setLevel(logging.ERROR)
     for chatty in ("aiohttp", "httpx", "httpcore", "web3", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def log_to_file(path: Path) -> None:
+    """Log to this file too, as text."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write {path}: {error.strerror}; choose another --root or give this user the right to write there"
+        ) from None
+    stream.setFormatter(_Formatter(as_json=False))
+    logging.getLogger().addHandler(stream)
 
 
 def run_async(main: Coroutine[Any, Any, int]) -> int:

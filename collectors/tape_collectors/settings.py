@@ -90,7 +90,68 @@ class PolySettings(Common, frozen=True, kw_only=True):
     rpc: tuple[str, ...] = ()
 
 
+class HarvestSettings(Common, frozen=True, kw_only=True):
+    """``ofi-record``. Names, units and defaults are the brief's where it has them; the environment knows each also in capitals
+    (``SYMBOLS``, ``RUN_HOURS``, …)."""
+
+    symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT")
+    #: 0: for ever
+    run_hours: float = 72.0
+    #: a part holds so many seconds of tape time
+    parquet_rotate_sec: int = 60
+    #: ping when nothing came for so long
+    wss_ping_interval: float = 20.0
+    #: a socket on which nothing at all came for so long is dead
+    heartbeat_timeout: float = 30.0
+    #: doubles are found by their ids, however old; so many missing ids are remembered, to tell a late trade from a double
+    dedup_lru: int = 8192
+    z_mode: str = "delta"
+    scale_mode: str = "hybrid"
+    mad_multiplier: float = 1.8
+    scale_fast_weight: float = 0.2
+    half_life_sec: float = 600.0
+    winsor_limit: float = 8.0
+    metrics_port: int = 8009
+    #: the stream of the books: every change of every level, never a stream of the best few
+    depth: str = "depth@100ms"
+    precheck_minutes: float = 10.0
+    #: more errors in an hour than this: a pause of ``error_cooldown_sec``
+    max_errors_per_hour: int = 100
+    error_cooldown_sec: float = 300.0
+    #: a data-quality report so often, and at the end; 0: none
+    report_hours: float = 1.0
+    max_empty_bucket_rate: float = 0.001
+    max_duplicate_rate: float = 0.005
+    max_latency_p99_ms: float = 120.0
+    max_latency_p50_ms: float = 60.0
+    min_events_per_72h: int = 1000
+    min_winsor_effect: float = 0.1
+
+
 S = TypeVar("S", bound=Common)
+
+#: variables of the brief that are not the setting's name in capitals
+_CALLED = {"PROMETHEUS_PORT": "metrics_port"}
+_BRIEF = (
+    *("SYMBOLS", "RUN_HOURS", "PARQUET_ROTATE_SEC", "WSS_PING_INTERVAL", "DEDUP_LRU", "Z_MODE", "SCALE_MODE", "MAD_MULTIPLIER"),
+    *("SCALE_FAST_WEIGHT", "HALF_LIFE_SEC", "WINSOR_LIMIT", "PROMETHEUS_PORT", "LOG_LEVEL"),
+)
+#: folders of settings in a section of the file: of each key there, the setting
+_NESTED: dict[str, dict[str, Any]] = {
+    "data_harvest": {
+        "websocket": {"ping_interval": "wss_ping_interval", "heartbeat_timeout": "heartbeat_timeout"},
+        "data_quality": {
+            "precheck_minutes": "precheck_minutes",
+            "acceptance_criteria": {
+                key: key
+                for key in (
+                    *("max_empty_bucket_rate", "max_duplicate_rate", "max_latency_p99_ms", "max_latency_p50_ms", "min_events_per_72h"),
+                    "min_winsor_effect",
+                )
+            },
+        },
+    }
+}
 
 #: secrets: read by the part that needs them, never by the settings, never shown
 SECRETS = ("POLY_API_KEY", "POLY_API_SECRET", "POLY_API_PASSPHRASE")
@@ -106,6 +167,8 @@ def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | N
     if file:
         values |= _from_file(Path(file), section, known)
     values |= _from_environment(known)
+    if kind is HarvestSettings:
+        values = _brief(values)
     values |= {key: value for key, value in flags.items() if value is not None}
     try:
         settings = msgspec.convert(values, kind, strict=False)
@@ -139,9 +202,24 @@ def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
         raise SettingsError(f"{path}: section {section!r} must hold settings, one a line")
     for key in content:
         refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "monitor", "archiver"}, str(path))
+    values = _flat(values, _NESTED.get(section, {}), f"{path}, section {section!r}")
     for key in values:
         refuse_unknown(str(key), known, f"{path}, section {section!r}")
     return values
+
+
+def _flat(values: Mapping[str, Any], nested: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of a section with those of its folders."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = nested.get(key)
+        if isinstance(inner, Mapping) and isinstance(value, Mapping):
+            for name in value:
+                refuse_unknown(str(name), set(inner), f"{where}, {key!r}")
+            out |= _flat(value, inner, f"{where}, {key!r}")
+        else:
+            out[inner if isinstance(inner, str) else key] = value
+    return out
 
 
 def _from_environment(known: set[str]) -> dict[str, Any]:
@@ -156,8 +234,17 @@ def _from_environment(known: set[str]) -> dict[str, Any]:
     return values
 
 
+def _brief(values: dict[str, Any]) -> dict[str, Any]:
+    """The brief's own variables. One with ``TAPE_`` before its name counts more."""
+    for name in _BRIEF:
+        key = _CALLED.get(name, name.lower())
+        if name in os.environ and f"TAPE_{key.upper()}" not in os.environ:
+            values[key] = _split(key, os.environ[name])
+    return values
+
+
 def _every_key() -> set[str]:
-    return {field.name for kind in (CexSettings, PolySettings) for field in msgspec.structs.fields(kind)}
+    return {field.name for kind in (CexSettings, PolySettings, HarvestSettings) for field in msgspec.structs.fields(kind)}
 
 
 def _split(key: str, text: str) -> object:
@@ -190,8 +277,29 @@ def _check(settings: Common) -> None:
         positive |= {"hz": settings.hz, "band_bps": settings.band_bps, "top": settings.top}
         if settings.split_hours not in (0, 1, 6, 12, 24):
             raise SettingsError(f"split-hours {settings.split_hours}: expected 0, 1, 6, 12 or 24")
+    if isinstance(settings, HarvestSettings):
+        positive |= _check_harvest(settings)
     for key, value in positive.items():
         if not value > 0:
             raise SettingsError(f"{key.replace('_', '-')} {value}: expected more than 0")
     if settings.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise SettingsError(f"log-level {settings.log_level!r}: expected debug, info, warning or error")
+
+
+def _check_harvest(settings: HarvestSettings) -> dict[str, float]:
+    """Refuse what the features do not know; gives what must be above 0."""
+    for key, value, known in (("z_mode", settings.z_mode, ("delta", "level")), ("scale_mode", settings.scale_mode, ("hybrid", "ewma"))):
+        if value not in known:
+            raise SettingsError(f"{key.replace('_', '-')} {value!r}: expected {' or '.join(known)}")
+    if not 0.0 <= settings.scale_fast_weight <= 1.0:
+        raise SettingsError(f"scale-fast-weight {settings.scale_fast_weight}: expected 0 to 1")
+    if settings.run_hours < 0 or not settings.symbols:
+        raise SettingsError(
+            "run-hours: expected 0 (for ever) or more" if settings.symbols else "no symbols; name some, e.g. --symbols BTCUSDT"
+        )
+    if settings.parquet_rotate_sec > 3600:
+        raise SettingsError(f"parquet-rotate-sec {settings.parquet_rotate_sec}: expected at most 3600")
+    if settings.depth.partition("@")[0] != "depth":
+        raise SettingsError(f"depth {settings.depth!r}: expected depth, depth@100ms, depth@500ms or depth@0ms: streams of every change")
+    names = ("parquet_rotate_sec", "wss_ping_interval", "heartbeat_timeout", "dedup_lru", "half_life_sec", "winsor_limit", "mad_multiplier")
+    return {name: getattr(settings, name) for name in (*names, "precheck_minutes", "error_cooldown_sec")}

@@ -9,13 +9,14 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp import web
+from prometheus_client.core import Metric
 
 from tape_archive.format.atomic import make_folder, sweep, write_atomic
 from tape_archive.format.clock import TapeClock
@@ -23,6 +24,7 @@ from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.tape import Tape, register
 from tape_collectors.runtime.dial import Dial
+from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.health import Health, serve
 from tape_collectors.runtime.pool import Pool
@@ -68,7 +70,9 @@ def trusted(settings: Common) -> ssl.SSLContext:
 class Process:
     """What every recorder has: one clock, one recorder, one supervisor, its state files, health, and a clean end."""
 
-    def __init__(self, name: str, settings: Common, consumer: Consumer | None, tapes: Sequence[Tape]) -> None:
+    def __init__(
+        self, name: str, settings: Common, consumer: Consumer | None, tapes: Sequence[Tape], budget: ErrorBudget | None = None
+    ) -> None:
         self.name = name
         self.settings = settings
         self.root = Path(settings.root)
@@ -78,7 +82,7 @@ class Process:
         self.run_id = secrets.token_hex(8)
         self.earlier = max((tape.last_t() for tape in tapes), default=0)
         self.recorder = Recorder(TapeClock(after=self.earlier), consumer)
-        self.supervisor = Supervisor(stall_s=settings.stall_s, run_s=settings.run_s)
+        self.supervisor = Supervisor(stall_s=settings.stall_s, run_s=settings.run_s, budget=budget)
         self.recorder.on_error = self.supervisor.fail
         self.pools: list[Pool] = []
         self.fetchers: dict[str, Fetcher] = {}
@@ -86,6 +90,8 @@ class Process:
         self.health = Health(self.recorder, self.pools, self.fetchers, self.root, self.run_id)
         self.dial = Dial()
         self.on_second: list[Callable[[], None]] = []
+        #: metrics of the output
+        self.metrics: list[Callable[[], Iterable[Metric]]] = []
 
     def head(self, venue: str, stream: str, setup: object) -> Callable[[], Mapping[str, object]]:
         """The fields of a tape's head mark."""
@@ -118,7 +124,7 @@ class Process:
         recorder, supervisor = self.recorder, self.supervisor
         runner: web.AppRunner | None = None
         if self.settings.metrics_port >= 0:
-            runner, port = await serve(self.health, self.settings.metrics_host, self.settings.metrics_port)
+            runner, port = await serve(self.health, self.settings.metrics_host, self.settings.metrics_port, self.metrics)
             log.info("health and metrics", extra={"url": f"http://{self.settings.metrics_host}:{port}"})
             self.port = port
         for venue, fetcher in self.fetchers.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
+from tape_collectors.harvest import recorder as harvest
+from tape_collectors.harvest.recorder import Result
 from tape_collectors.series_recorder import record
-from tape_collectors.settings import CexSettings
+from tape_collectors.settings import CexSettings, HarvestSettings
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -38,8 +41,6 @@ async def record_cex(root: Path, endpoints: dict[str, str], until: asyncio.Event
     done, _ = await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if task not in done:
-        import signal
-
         os.kill(os.getpid(), signal.SIGTERM)
     return await task
 
@@ -78,3 +79,15 @@ def simulator(folder: Path, *options: str) -> Iterator[dict[str, str]]:
     finally:
         child.terminate()
         child.wait(10)
+
+
+async def record_ofi(root: Path, endpoints: dict[str, str], until: asyncio.Event | float, **settings: object) -> Result:
+    """``ofi-record`` in this process until the event is set (or for so many seconds)."""
+    given = {"root": str(root), "endpoints": endpoints, "metrics_port": -1, "stall_s": 0, "report_hours": 0.0} | settings
+    task = asyncio.create_task(harvest.record(HarvestSettings(**given)))  # type: ignore[arg-type]
+    waiting = asyncio.create_task(asyncio.sleep(until) if isinstance(until, float | int) else until.wait())
+    done, _ = await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task not in done:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return await task

@@ -14,7 +14,8 @@ Levels = list[Level]
 
 
 class Trade(msgspec.Struct, gc=False):
-    """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates."""
+    """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates. ``sent``: when
+    the venue sent it, unix ns, where it says so beside the time of the trade; else 0."""
 
     t: int
     ts: int
@@ -24,6 +25,7 @@ class Trade(msgspec.Struct, gc=False):
     price: str
     size: str
     side: str
+    sent: int = 0
 
 
 class Quote(msgspec.Struct, gc=False):
@@ -55,7 +57,8 @@ class BookSnapshot(msgspec.Struct, gc=False):
 
 
 class BookDelta(msgspec.Struct, gc=False):
-    """Changed levels; size zero removes. Applies to the book as of update ``first - 1`` and leaves it at ``last``."""
+    """Changed levels; size zero removes. Applies to the book as of update ``first - 1`` and leaves it at ``last``. ``previous``: the
+    ``last`` that came before by the venue's own word (Binance futures: ``pu``); -1 where it does not say."""
 
     t: int
     ts: int
@@ -65,6 +68,7 @@ class BookDelta(msgspec.Struct, gc=False):
     last: int
     bids: Levels
     asks: Levels
+    previous: int = -1
 
 
 class BookLost(msgspec.Struct, gc=False):

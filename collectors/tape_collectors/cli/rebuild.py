@@ -12,14 +12,17 @@ from pathlib import Path
 
 import click
 
+from tape_archive.format import harvest
 from tape_archive.format.errors import NotFound
 from tape_archive.format.layout import segments
 from tape_archive.format.ticks import FOLDER, parts
 from tape_collectors import derive
+from tape_collectors.harvest import derive as derive_harvest
 
 _MAKERS: dict[str, Callable[[Path, Path, Callable[[int], None]], dict[str, int]]] = {
     "csv": lambda root, to, progress: derive.write(root, to, progress=progress),
     "ticks": derive.write_ticks,
+    "ofi_cvd": derive_harvest.write,
 }
 
 
@@ -30,23 +33,23 @@ _MAKERS: dict[str, Callable[[Path, Path, Callable[[int], None]], dict[str, int]]
 @click.option("--check", is_flag=True, help="Compare with the files under the root, byte for byte; exit 1 if any differs.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def command(root: str, kind: str, to: str | None, check: bool, as_json: bool) -> int:
-    """Make the CSV series, or the tick Parquet, again from the tape.
+    """Make the CSV series, the tick Parquet, or OFI and CVD, again from the tape.
 
-    Ticks that another version of pyarrow wrote may be other bytes for the same rows: that is said, and is no difference.
+    Parquet that another version of pyarrow wrote may be other bytes for the same rows: that is said, and is no difference.
     """
     if to is None and not check:
         raise click.UsageError("say where to write (--to DIR), or --check to compare with what is there")
     with tempfile.TemporaryDirectory(prefix="tape-rebuild-") as spare:
         target = Path(to) if to else Path(spare)
-        if to and any(target.rglob("*.parquet" if kind == "ticks" else "*.csv")):
+        if to and any(target.rglob("*.csv" if kind == "csv" else "*.parquet")):
             raise click.UsageError(f"{to} holds such files already; give an empty folder")
         begun = time.monotonic()
         shown = _Progress()
         rows = _MAKERS[kind](Path(root), target, shown.add)
         shown.done()
         files = [_result(Path(root), target, name, count, check) for name, count in sorted(rows.items())]
-    if check and kind == "ticks":
-        files += _not_made(Path(root), rows)
+    if check and kind != "csv":
+        files += _not_made(Path(root), kind, rows)
     differing = [file for file in files if check and file["verdict"] not in ("identical", "same rows")]
     if as_json:
         click.echo(json.dumps(files, indent=1))
@@ -85,11 +88,14 @@ def _rows(live: Path, made: Path) -> str:
     return "same rows" if same else "DIFFERENT"
 
 
-def _not_made(root: Path, rows: dict[str, int]) -> list[dict[str, object]]:
+def _not_made(root: Path, kind: str, rows: dict[str, int]) -> list[dict[str, object]]:
     """Parts that are there, of a time of which there are tapes, and that no tape makes."""
     since = min((segment.hour for segment in segments(root)), default=0)
-    found = [part for folder in (root / FOLDER).glob("exchange=*/symbol=*") for part in parts(folder) if part.first >= since]
-    names = sorted(str(Path(part.path).relative_to(root)) for part in found)
+    if kind == "ticks":
+        found = [part for folder in (root / FOLDER).glob("exchange=*/symbol=*") for part in parts(folder)]
+    else:
+        found = [part for symbol in harvest.symbols(root) for one in harvest.KINDS for part in harvest.parts(root, one, symbol)]
+    names = sorted(str(Path(part.path).relative_to(root)) for part in found if part.first >= since)
     return [{"path": name, "rows": 0, "identical": False, "verdict": "NOT ON THE TAPE"} for name in names if name not in rows]
 
 

@@ -162,7 +162,7 @@ class Connection:
         """Connect; ``up`` is called before any frame is. Raises RemoteError, SettingsError, OSError, TimeoutError or a WSError."""
         group, silence = self.group, self.group.silence_s
         self._up = up or self._up
-        idle = min(20.0, silence / 2)
+        idle = min(group.ping_s, silence / 2)
         try:
             async with asyncio.timeout(timeout_s):
                 await picows.ws_connect(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +163,11 @@ class _Collector(Collector):
         return self._collect()
 
 
-async def serve(health: Health, host: str, port: int) -> tuple[web.AppRunner, int]:
-    """Start the server; gives it and its port. Raises SettingsError for a port that is taken."""
+async def serve(health: Health, host: str, port: int, more: Sequence[Callable[[], Iterable[Metric]]] = ()) -> tuple[web.AppRunner, int]:
+    """Start the server; gives it and its port. ``more``: metrics of the output. Raises SettingsError for a port that is taken."""
     registry = CollectorRegistry()
-    registry.register(_Collector(health.collect))
+    for collect in (health.collect, *more):
+        registry.register(_Collector(collect))
 
     async def metrics(request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

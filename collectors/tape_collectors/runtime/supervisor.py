@@ -11,6 +11,7 @@ from types import FrameType
 
 from tape_archive.format.errors import Busy, DiskFull, LocalError, SettingsError, Stalled, StoreDenied, TapeError
 from tape_collectors.runtime.backoff import delays
+from tape_collectors.runtime.error_budget import ErrorBudget
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +23,11 @@ DRAIN_S = 4.5
 class Supervisor:
     """Parts are coroutines that should never end. ``run`` returns the exit code."""
 
-    def __init__(self, *, stall_s: float = 0.0, run_s: float = 0.0) -> None:
+    def __init__(self, *, stall_s: float = 0.0, run_s: float = 0.0, budget: ErrorBudget | None = None) -> None:
         self.stall_s = stall_s
         self.run_s = run_s
+        #: how many failures of parts are borne an hour before a pause; None: any number
+        self.budget = budget
         self.restarts: dict[str, int] = {}
         self.stop = asyncio.Event()
         self._code = 0
@@ -115,7 +118,17 @@ class Supervisor:
             self.restarts[name] = self.restarts.get(name, 0) + 1
             if time.monotonic() - begun > 300:
                 waits = delays()
-            await asyncio.sleep(next(waits))
+            await asyncio.sleep(max(next(waits), self._cooldown()))
+
+    def _cooldown(self) -> float:
+        """Seconds that the error budget wants a part that failed to wait."""
+        budget = self.budget
+        if budget is None:
+            return 0.0
+        now = time.monotonic()
+        if budget.error(now):
+            log.error("too many errors in an hour: a pause", extra={"errors": budget.most, "seconds": budget.cooldown_s})
+        return budget.wait(now)
 
 
 def _fatal(error: BaseException) -> BaseException | None:

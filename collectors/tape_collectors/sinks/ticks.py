@@ -11,9 +11,7 @@ digits. The scale is the least that holds every value of the part. A column that
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from tape_archive.format.atomic import sweep, write_atomic
 from tape_archive.format.ticks import FOLDER, part_path
 from tape_collectors.market.ticks import Part
+from tape_collectors.sinks.parts import PartFiles
 
 _TIME = pa.timestamp("ns", tz="UTC")
 _SIDE = pa.dictionary(pa.int8(), pa.string())
@@ -132,58 +131,8 @@ def clean(root: Path) -> int:
     return sum(sweep(Path(folder)) for folder, _, _ in os.walk(root / FOLDER))
 
 
-class TickFiles:
-    """Writes parts in one thread of its own, in order. ``settle`` puts the tapes on the disk first: no part is ever ahead of its tape."""
+class TickFiles(PartFiles[Part]):
+    """Writes tick parts."""
 
     def __init__(self, root: Path, most_rows: int, settle: Callable[[], None] = lambda: None) -> None:
-        self.root = root
-        self.most_rows = most_rows
-        self.settle = settle
-        self.files = 0
-        self.rows = 0
-        self._waiting: deque[tuple[int, Future[None]]] = deque()
-        self._rows = 0
-        self._failed = False
-        self._thread = ThreadPoolExecutor(1, "ticks")
-
-    def take(self, part: Part) -> None:
-        """Write it soon. Waits only while more than ``most_rows`` rows wait. Raises what an earlier write raised."""
-        self._do(len(part), lambda: self._write(part))
-
-    def then(self, job: Callable[[], None]) -> None:
-        """Do this when all parts taken so far are on the disk."""
-        self._do(0, job)
-
-    def close(self) -> None:
-        """Wait until all is written."""
-        try:
-            self._reap(0)
-        finally:
-            self._thread.shutdown(cancel_futures=True)
-
-    def _do(self, rows: int, job: Callable[[], None]) -> None:
-        self._reap(self.most_rows)
-        self._rows += rows
-        self._waiting.append((rows, self._thread.submit(self._run, job)))
-
-    def _run(self, job: Callable[[], None]) -> None:
-        # What follows a part that could not be written must not be done: a cursor would be ahead of it.
-        if self._failed:
-            return
-        try:
-            job()
-        except BaseException:
-            self._failed = True
-            raise
-
-    def _reap(self, most: int) -> None:
-        while self._waiting and (self._rows > most or most == 0 or self._waiting[0][1].done()):
-            rows, done = self._waiting.popleft()
-            self._rows -= rows
-            done.result()
-
-    def _write(self, part: Part) -> None:
-        self.settle()
-        write(self.root, part)
-        self.files += 1
-        self.rows += len(part)
+        super().__init__("ticks", lambda part: write(root, part), most_rows, settle)

@@ -148,7 +148,7 @@ class Group(msgspec.Struct, frozen=True):
 
     ``lifetime_s`` > 0: the venue cuts the connection then, so the runtime replaces it, overlapping, well before.
     ``sends_per_s`` is the venue's limit on our frames; ``silence_s`` > 0: with no frame of any kind for so long the
-    link is dead (half-open socket).
+    link is dead (half-open socket). ``ping_s``: we ping when nothing came for so long.
     """
 
     name: str
@@ -157,6 +157,7 @@ class Group(msgspec.Struct, frozen=True):
     lifetime_s: float = 0.0
     sends_per_s: float = 5.0
     silence_s: float = 60.0
+    ping_s: float = 20.0
 
 
 class Limits(msgspec.Struct, frozen=True):

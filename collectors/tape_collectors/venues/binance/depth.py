@@ -108,7 +108,7 @@ class DepthBook:
         last, u = self.last, event.u
         if self.live and not self.joining and last < u and (event.pu == last if self.rule.by_pu else last + 1 == event.U):
             self.last, self.last_t, self.tail = u, t, payload
-            return BookDelta(t, event.E * MS, self.symbol, self.channel, event.U, u, event.b, event.a)
+            return BookDelta(t, event.E * MS, self.symbol, self.channel, event.U, u, event.b, event.a, event.pu)
         return None
 
     def event(self, t: int, event: Depth, payload: bytes) -> list[Record]:
@@ -206,7 +206,7 @@ class DepthBook:
         return [BookLost(t, self.symbol, self.channel, why)] if was else []
 
     def _delta(self, t: int, event: Depth) -> BookDelta:
-        return BookDelta(t, event.E * MS, self.symbol, self.channel, event.U, event.u, event.b, event.a)
+        return BookDelta(t, event.E * MS, self.symbol, self.channel, event.U, event.u, event.b, event.a, event.pu)
 
 
 _E = '{"E":%d}'

@@ -88,7 +88,8 @@ def agg_trade(t: int, stream: Counted, payload: bytes) -> Output:
     if event.st == _COINM:
         return _foreign(t, event.s)
     number = event.a
-    record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, "sell" if event.m else "buy")
+    side = "sell" if event.m else "buy"
+    record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, side, event.E * MS)
     if number == stream.last_id + 1 and stream.first_id:
         stream.last_id, stream.tail = number, payload
         return (record,), ()

@@ -1,0 +1,1 @@
+"""``ofi-record``: recorder, output, metrics, reports; and the output made again from the tape."""
