@@ -21,6 +21,7 @@ COMMANDS = {
     "mount": ("tape_access.commands.mount:mount", "The VPS's recordings as a folder here.", ""),
     "unmount": ("tape_access.commands.mount:unmount", "Take that folder down, also if it hangs.", ""),
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
+    "validate": ("tape_monitor.quality.command:command", "Data quality of an OFI and CVD output, as a report.", "monitor"),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Move old windows to the archive, and pack old tapes.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),

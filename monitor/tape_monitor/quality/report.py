@@ -118,6 +118,15 @@ class Report(msgspec.Struct, kw_only=True):
     limits: list[str]
 
 
+def where(found: Finding) -> str:
+    """The streams of a finding by symbol; one with most of its kinds is named alone."""
+    kinds: dict[str, list[str]] = {}
+    for stream in found.where:
+        symbol, _, kind = stream.partition(" ")
+        kinds.setdefault(symbol, []).append(kind)
+    return "; ".join(symbol if len(names) > 3 or not names[0] else f"{symbol} {', '.join(names)}" for symbol, names in kinds.items())
+
+
 def exit_code(report: Report) -> int:
     """0: every criterion is met; 3: one is missed; 1: none is missed, and one cannot be judged."""
     return {"good": 0, "missed": 3, "unknown": 1}[report.verdict]
