@@ -199,9 +199,15 @@ def _table(report: Report, places: _Places) -> str:
         lines.append(f"{at}  {found.kind:14} {where(found)}: {found.text}")
     if len(report.findings) > 40:
         lines.append(f"… and {len(report.findings) - 40} more in the report")
-    words = {"good": "good: every criterion is met", "missed": "not good: a criterion is missed", "unknown": "cannot be judged"}
-    lines += ["", f"{words[report.verdict]}; {len(report.findings)} findings", f"{places.json}", f"{places.page}"]
+    lines += ["", f"{_verdict(report)}; {len(report.findings)} findings", f"{places.json}", f"{places.page}"]
     return "\n".join(line for at, line in enumerate(lines) if line or lines[at - 1])
+
+
+def _verdict(report: Report) -> str:
+    if report.verdict == "good":
+        return "good: every criterion is met"
+    word, which = ("not good", "fail") if report.verdict == "missed" else ("cannot be judged, no value for", "unknown")
+    return f"{word}: " + ", ".join(check.title for check in report.checks if check.gate and check.verdict == which)
 
 
 main = script(command)

@@ -50,7 +50,8 @@ class Continuity(msgspec.Struct):
 
 
 class Duplicates(msgspec.Struct):
-    """Rows that have an id of a row before them. ``ids``: which, at most 10,000 of them; ``first``, ``last``: tape times of such rows."""
+    """Rows that have an id of a row before them. ``ids``: which, and ``times``: when, at most 10,000 of them; ``first``, ``last``:
+    tape times of all."""
 
     symbol: str
     kind: Kind
@@ -60,6 +61,7 @@ class Duplicates(msgspec.Struct):
     first: int
     last: int
     ids: list[int]
+    times: list[int]
 
 
 def epochs(ids: NDArray[np.int64], events: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -134,8 +136,9 @@ def _disorder(times: NDArray[np.int64]) -> int:
 def duplicates(symbol: str, kind: Kind, times: NDArray[np.int64], ids: NDArray[np.int64], epoch: NDArray[np.int64]) -> Duplicates:
     """By id, within a numbering."""
     if not len(ids):
-        return Duplicates(symbol, kind, 0, 0, None, 0, 0, [])
+        return Duplicates(symbol, kind, 0, 0, None, 0, 0, [], [])
     again = ~_first(ids + (epoch << 52))
     when, which = times[again], ids[again]
     bounds = (int(when.min()), int(when.max())) if len(when) else (0, 0)
-    return Duplicates(symbol, kind, len(ids), len(which), len(which) / len(ids), *bounds, np.unique(which)[:MOST_IDS].tolist())
+    some = which[:MOST_IDS].tolist(), when[:MOST_IDS].tolist()
+    return Duplicates(symbol, kind, len(ids), len(which), len(which) / len(ids), *bounds, *some)

@@ -70,7 +70,7 @@ def missing(rows: list[Continuity], limit: float) -> Check:
     ids = sum(one.missing for one in rows)
     breaks = sum(len(one.breaks) for one in rows if one.kind == "book")
     note = f"{ids:,} trades never came; the chain of the books broke {breaks:,} times. Trades: share of ids; books: share of the time."
-    return below("max_missing_rate", "Missing", of, limit, "share", note)
+    return below("max_missing_rate", "Missing trades, books", of, limit, "share", note)
 
 
 def events(rows: list[Signals], hours: float, per_72h: int) -> Check:

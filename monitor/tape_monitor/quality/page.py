@@ -13,8 +13,8 @@ from tape_monitor.quality.report import Check, Report, Series, where
 
 VERDICTS = {
     "good": "Good: every criterion is met",
-    "missed": "Not good: a criterion is missed",
-    "unknown": "Cannot be judged: a criterion has no value",
+    "missed": "Not good",
+    "unknown": "Cannot be judged; no value for",
 }
 WORDS = {"pass": "met", "fail": "missed", "unknown": "unknown", "note": "note"}
 KINDS = {
@@ -94,17 +94,17 @@ def page(report: Report) -> str:
         "where": where,
         "limit": limit,
     }
-    clipped = {one.symbol: one.winsor_effect for one in report.scores}
+    wrong = {"missed": "fail", "unknown": "unknown"}.get(report.verdict, "")
     return environment.get_template("page.html.j2").render(
         report=report,
         verdict=VERDICTS[report.verdict],
+        missed=[check.title for check in report.checks if check.gate and check.verdict == wrong],
         words=WORDS,
         kinds=KINDS,
         number=number,
         shown=report.findings[:MOST],
         timeline=Markup(plots.timeline(report)),
         plots=_plots(report),
-        clipped=clipped,
-        step=duration(report.series[0].step) if report.series else "",
+        step=duration(report.series[0].step).removesuffix(" 0s") if report.series else "",
         event_types=sorted({name for one in report.signals for name in one.by_type}),
     )

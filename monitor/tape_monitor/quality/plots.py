@@ -89,10 +89,26 @@ def timeline(report: Report) -> str:
             continue
         body.append(f'<text class="label" x="{LEFT - 10}" y="{y + 10:.0f}" text-anchor="end">{label}</text>')
         body.append(f'<rect class="lane" x="{LEFT}" y="{y:.0f}" width="{PLOT}" height="13" rx="2"/>')
+        if kind == "duplicates":
+            body += _doubles(report, time, y)
+            found = []
         for one in found:
             body.append(_box(time, one.start, one.end, y, 13, f"mark {kind}", f"{moment(one.start)}: {', '.join(one.where)}: {one.text}"))
         y += 17
     return svg(y + 22, time.axis(y + 2, 4) + "".join(body), "Where rows are, and what happened")
+
+
+def _doubles(report: Report, time: Time, y: float) -> list[str]:
+    """A mark for each place of the lane that has some."""
+    places: dict[int, list[str]] = {}
+    for one in report.duplicates:
+        for t in one.times:
+            places.setdefault(round(time.x(t)), []).append(f"{one.symbol} {one.kind}, {moment(t)}")
+    out = []
+    for x, told in sorted(places.items()):
+        shape = f'<rect class="mark duplicates" x="{min(x, WIDTH - RIGHT - 2)}" y="{y:.0f}" width="2" height="13"/>'
+        out.append(_titled(shape, f"{len(told)} rows twice, e.g. {told[0]}"))
+    return out
 
 
 def nice(top: float) -> float:
