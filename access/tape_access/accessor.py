@@ -238,6 +238,52 @@ class DataAccessor:
         table = read(self._files.ticks(exchange, symbol, bounds[0], bounds[1]), exchange, symbol, bounds[0], bounds[1], columns)
         return table if arrow else table.to_pandas()
 
+    @overload
+    def features(
+        self,
+        kind: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: Literal[False] = False,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def features(
+        self,
+        kind: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: Literal[True],
+    ) -> pa.Table: ...
+
+    def features(
+        self,
+        kind: str,
+        symbol: str,
+        start: Moment | None = None,
+        end: Moment | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """What ``ofi-record`` made of one symbol between two receive times (both inclusive), in the order of the tape.
+
+        ``kind``: prices, ofi, cvd, fusion, events or book; columns: docs/reference/ofi-cvd.md. ``ts_ms`` and ``recv_ns`` are ours,
+        ``event_ts_ms`` is the venue's; integers that may be missing are Int64. The minute that is being recorded is not there yet. A
+        DataFrame, or (``arrow``) a pyarrow Table. Raises NotFound where no row is, SettingsError for an unknown kind or column, Corrupt.
+        """
+        from tape_access.features import frame, read
+
+        bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
+        table = read(self._files.features(kind, symbol, bounds[0], bounds[1]), kind, symbol, bounds[0], bounds[1], columns)
+        return table if arrow else frame(table)
+
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
         """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""
         from tape_access.coverage import of_root

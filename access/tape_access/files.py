@@ -9,6 +9,7 @@ from tape_access import series
 from tape_access.places import reachable
 from tape_access.remote import Remote
 from tape_access.sync import Sync
+from tape_archive.format import harvest
 from tape_archive.format.errors import NotFound
 from tape_archive.format.ticks import FOLDER, day_of, part_of, uncovered
 from tape_archive.stores import Entry
@@ -52,6 +53,28 @@ class Files:
                 named = {entry.path: entry for entry in self._list(day.path)}
                 parts = uncovered(part for part in map(part_of, named) if part is not None)
                 wanted += [named[part.path] for part in parts if _meets((part.first, part.last), start, end)]
+        return self._bring(wanted)
+
+    def features(self, kind: str, symbol: str, start: int | None, end: int | None) -> Path:
+        """The root under which the parts of one kind and symbol lie."""
+        if self.remote is None or (self.root is not None and reachable(self.root / harvest.FOLDER)):
+            assert self.root is not None
+            reachable(self.root / harvest.FOLDER)
+            return self.root
+        from tape_access.features import check, market
+
+        of = check(kind)
+        days = [day for day in self._list(harvest.FOLDER) if day.folder and _meets(day_of(day.name), start, end)]
+        there = {name for day in days for name in self._keys(day.path, "symbol=")}
+        folder = f"symbol={market(symbol, sorted(there), self.remote.store.url)}/kind={of}"
+        wanted: list[Entry] = []
+        for day in days:
+            try:
+                entries = self._list(f"{day.path}/{folder}")
+            except NotFound:
+                continue
+            parts = ((entry, part_of(entry.path)) for entry in entries)
+            wanted += [entry for entry, part in parts if part is not None and _meets((part.first, part.last), start, end)]
         return self._bring(wanted)
 
     def _keys(self, folder: str, key: str) -> list[str]:

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def log_setup(level: str, *, as_json: bool = False) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def log_to_file(path: Path) -> None:
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
     """Log to this file too, as text."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +66,11 @@ def log_to_file(path: Path) -> None:
         ) from None
     stream.setFormatter(_Formatter(as_json=False))
     logging.getLogger().addHandler(stream)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(stream)
+        stream.close()
 
 
 def run_async(main: Coroutine[Any, Any, int]) -> int:

@@ -157,7 +157,7 @@ _NESTED: dict[str, dict[str, Any]] = {
 #: secrets: read by the part that needs them, never by the settings, never shown
 SECRETS = ("POLY_API_KEY", "POLY_API_SECRET", "POLY_API_PASSPHRASE")
 #: variables of other parts of tapeline
-_FOREIGN = ("TAPE_CAPTURES", "TAPE_FUZZ", "TAPE_CONFIG", "TAPE_KILLS", "TAPE_ROOT_")
+_FOREIGN = ("TAPE_CAPTURES", "TAPE_FUZZ", "TAPE_CONFIG", "TAPE_KILLS", "TAPE_ROOT_", "TAPE_CACHE", "TAPE_REMOTE")
 
 
 def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | None = None) -> S:

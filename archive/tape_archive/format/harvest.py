@@ -49,7 +49,7 @@ COLUMNS: dict[Kind, tuple[tuple[str, str, str], ...]] = {
         ("recv_ns", "int64", "tape time, ns: the line that made the row"),
         ("sent_ts_ms", "int64?", "when the venue sent it (E), ms"),
         ("side", "text", "of the taker: buy or sell"),
-        ("missed", "int64", "ids between the row before and this one that never came; 0 also for the first row of a run"),
+        ("missed", "int64", "ids between the trade before (of an earlier run too) and this one that never came; 0 if none is known"),
         ("feed", "text", "the stream: aggTrade"),
     ),
     "ofi": (

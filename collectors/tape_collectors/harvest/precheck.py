@@ -42,7 +42,7 @@ def judge(settings: HarvestSettings, begun: int, reconnects: int, doubles: int, 
         for kind, count in counts.items():
             checks.append(Check(f"{symbol} rows of {kind}", f"{count:,}", "some", count > 0))
         checks += _latency(settings, symbol, _column(root, "prices", symbol, begun, "latency_ms"))
-        missed = sum(_column(root, "prices", symbol, begun, "missed"))
+        missed = sum(_column(root, "prices", symbol, begun, "missed")[1:])
         checks.append(Check(f"{symbol} trades missed", f"{missed:,}", "0", not missed))
     share = doubles / (trades + doubles) if trades + doubles else 0.0
     checks.append(Check("trades that came twice", f"{share:.2%}", f"at most {MOST_DOUBLES:.1%}", share <= MOST_DOUBLES))

@@ -47,8 +47,8 @@ class Result(msgspec.Struct):
 async def record(settings: HarvestSettings) -> Result:
     """Record until told to stop, or for ``run_hours``."""
     root = Path(settings.root)
-    with Lock(root / "state" / "ofi.lock"):
-        log_to_file(root / layout.RUN_LOGS / f"harvest_{datetime.now(UTC):%Y%m%d_%H%M}.log")
+    run_log = root / layout.RUN_LOGS / f"harvest_{datetime.now(UTC):%Y%m%d_%H%M}.log"
+    with Lock(root / "state" / "ofi.lock"), log_to_file(run_log):
         recorder = _HarvestRecorder(settings)
         await recorder.check()
         return await recorder.run()

@@ -30,6 +30,8 @@ EVERY = 256
 _WINDOW = 256
 _WIDEST = 2048
 _WAITING = 4096
+#: levels that are gone before the best ones; more of them are taken out, since each question passes them
+_GONE = 32
 _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
 
 
@@ -222,11 +224,38 @@ class Side:
     def top(self, count: int) -> Levels:
         """The best ``count`` levels, best first."""
         self._arrange()
-        rows = [(price, size) for _, price, size in islice(self._levels(), count)]
+        rows, gone, held = [], 0, self.levels
+        for _, price in self._window or ():
+            size = held.get(price)
+            if size is not None and 0.0 < _number(size) < math.inf:
+                rows.append((price, size))
+                if len(rows) >= count:
+                    break
+            else:
+                gone += 1
+        if gone > _GONE:
+            self._forget()
         if len(rows) < count and (self._window is None or self._bound < math.inf):
             self._widen(count, -math.inf)
             rows = [(price, size) for _, price, size in islice(self._levels(), count)]
         return rows
+
+    def numbers(self, count: int) -> list[tuple[float, float]]:
+        """``top`` as (price, size) in numbers: each is read once, for a caller that asks at every delta."""
+        self._arrange()
+        rows: list[tuple[float, float]] = []
+        gone, held, sign = 0, self.levels, self.sign
+        for value, price in self._window or ():
+            number = _number(held.get(price, "0"))
+            if 0.0 < number < math.inf:
+                rows.append((sign * value, number))
+                if len(rows) == count:
+                    break
+            else:
+                gone += 1
+        if gone > _GONE:
+            self._forget()
+        return rows if len(rows) == count else [(float(price), float(size)) for price, size in self.top(count)]
 
     def notional(self, limit: float) -> float:
         """The sum of price × size of all levels at ``limit`` or better."""
@@ -281,6 +310,10 @@ class Book:
     def top(self, count: int) -> tuple[Levels, Levels]:
         """The best ``count`` levels of each side, best first."""
         return self.bids.top(count), self.asks.top(count)
+
+    def numbers(self, count: int) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+        """``top`` in numbers."""
+        return self.bids.numbers(count), self.asks.numbers(count)
 
     def within(self, mid: float, bps: float) -> tuple[float, float]:
         """Sums of price·size of bids at or above ``mid·(1−bps/10⁴)`` and of asks at or below ``mid·(1+bps/10⁴)``."""

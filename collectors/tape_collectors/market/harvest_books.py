@@ -166,8 +166,7 @@ class BookRows:
         side = market.sides.get(self._leader)
         if side is None or side.book is None:
             return [], []
-        bids, asks = side.book.top(LEVELS)
-        return [(float(price), float(size)) for price, size in bids], [(float(price), float(size)) for price, size in asks]
+        return side.book.numbers(LEVELS)
 
     def _book(self, ts: int, ids: tuple[Any, ...], bids: Ladder, asks: Ladder, channel: str) -> None:
         rows = self._rows

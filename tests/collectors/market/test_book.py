@@ -68,6 +68,9 @@ def history(seed: int, forms: int, width: int, steps: int) -> None:
             count = chance.choice((1, 1, 5, 300))
             assert side.top(count) == oracle.all()[:count], seed
         if chance.random() < 0.3:
+            count = chance.choice((1, 5, 300))
+            assert side.numbers(count) == [(float(price), float(size)) for price, size in oracle.all()[:count]], seed
+        if chance.random() < 0.3:
             limit = (center + chance.randint(-width, width)) / 100
             assert side.notional(limit) == oracle.notional(limit), seed
     assert side.all() == oracle.all()
@@ -80,7 +83,7 @@ def test_every_answer_is_the_oracles(seed: int, forms: int, width: int) -> None:
 
 
 def test_windows_that_grow_and_shrink_answer_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_WINDOW", 4), ("_WIDEST", 24), ("_WAITING", 30)):
+    for name, value in (("_WINDOW", 4), ("_WIDEST", 24), ("_WAITING", 30), ("_GONE", 2)):
         monkeypatch.setattr(module, name, value)
     for seed in range(60):
         history(seed, 1 + seed % 3, 60, 150)

@@ -1,0 +1,38 @@
+"""The short form of ``python -m benchmarks.harvest``: minutes of tape time over an hour's and a day's turn, as fast as they go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.harvest import MIDNIGHT_MS, run
+
+from tape_archive.format import harvest as layout
+from tape_archive.format.layout import segments
+from tape_archive.format.lines import parse
+from tape_archive.format.read import read_lines
+from tests.support.harvests import files, rows, same, table
+
+DAY_MS = 86_400_000
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+def test_minutes_over_midnight(tmp_path: Path) -> None:
+    found = run(tmp_path, 0.1, SYMBOLS, begin_ms=MIDNIGHT_MS + DAY_MS - 100_000)
+    assert same(tmp_path) == sum(found["rows"].values())
+    assert found["rows"]["prices"] == found["rows"]["cvd"] == found["trades"] > 2000
+    assert found["rows"]["ofi"] == found["rows"]["fusion"] and found["updates"] - 30 < found["rows"]["ofi"] <= found["updates"]
+    assert {name.split("/")[2] for name in files(tmp_path)} == {"date=2026-01-10", "date=2026-01-11"}
+    for symbol in SYMBOLS:
+        trades = table(tmp_path, "prices", symbol).to_pylist()
+        assert not any(row["missed"] for row in trades)
+        today = [row for row in table(tmp_path, "cvd", symbol).to_pylist() if row["event_ts_ms"] >= MIDNIGHT_MS + DAY_MS]
+        assert today[0]["cvd"] == today[0]["delta"] and {(row["gaps"], row["anchor_ms"]) for row in today} == {(0, MIDNIGHT_MS + DAY_MS)}
+        assert len(layout.parts(tmp_path, "book", symbol)) == 7, "six minutes that begin in mid-minute"
+        assert rows(tmp_path, "ofi", symbol)[-1]["regime"] in ("active", "quiet"), "five minutes are watched"
+        assert [row["event_type"] for row in rows(tmp_path, "events", symbol)].count("book_lost") == 0
+    told = 0
+    for segment in segments(tmp_path, "binance_usdm", "market"):
+        lines = [parse(raw) for raw in read_lines(segment.file)]
+        told += sum(float(json.loads(line.data)["data"]["q"]) for line in lines if line.data)
+    assert abs(told - sum(row["qty"] for symbol in SYMBOLS for row in table(tmp_path, "prices", symbol).to_pylist())) < 1e-6
