@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from tape_monitor.quality.spans import Span
+from tape_monitor.quality.spans import Span, runs
 
 BUCKET = 10_000_000_000
 #: buckets on each side of a step
@@ -89,39 +90,53 @@ def _median(values: Values) -> float:
 
 
 def steps(streams: list[Values], window: Span, least: float = LEAST_STEP_MS) -> list[Step]:
-    """Rule 1. ``streams``: ``fastest`` of each symbol and kind."""
+    """Rule 1. ``streams``: ``fastest`` of each symbol and kind. Buckets without rows are left out, so that a step in a hole is found."""
     streams = [one for one in streams if not np.isnan(one).all()]
     if not streams:
         return []
     # fmin knows no warning for columns of nothing but NaN.
     lowest = np.fmin.reduce(streams)
-    found: list[Step] = []
-    at = 1
-    while at < len(lowest):
-        jump = _jump(lowest, at)
-        if abs(jump) < least:
-            at += 1
-            continue
-        at = max(range(at, min(at + SIDE, len(lowest))), key=lambda one: (abs(_jump(lowest, one)) + abs(_edge(lowest, one)), -one))
-        jump = _jump(lowest, at)
-        if all(not abs(_jump(one, at)) < abs(jump) / 2 for one in streams):
-            found.append(Step(window.start + at * BUCKET, jump))
-        at += SIDE
-    return found
+    known = np.flatnonzero(~np.isnan(lowest))
+    jumps, edges = _differences(lowest[known], SIDE), _differences(lowest[known], 3)
+    found: list[tuple[int, float]] = []
+    for first, last in runs(np.flatnonzero(np.abs(jumps) >= least)):
+        near = np.arange(first, last + 1)
+        near = near[np.abs(jumps[near]) >= 0.8 * np.abs(jumps[near]).max()]
+        at = int(near[np.argmax(np.abs(edges[near]) + 1e-3 * np.abs(np.diff(lowest[known], prepend=lowest[known][:1])[near]))])
+        bucket, jump = int(known[at]), float(jumps[at])
+        if all(_moves(one, bucket, jump) for one in streams):
+            found.append((bucket, jump))
+    return [Step(window.start + bucket * BUCKET, jump) for bucket, jump in _lasting(found)]
 
 
-def _jump(values: Values, at: int) -> float:
-    """How much higher the buckets from ``at`` on are than those before it, as medians of ``SIDE``; 0 if either side has too few."""
-    before, after = values[max(0, at - SIDE) : at], values[at : at + SIDE]
-    if min(np.count_nonzero(~np.isnan(before)), np.count_nonzero(~np.isnan(after))) < SIDE // 3:
-        return 0.0
-    return _median(after) - _median(before)
+def _differences(values: Values, side: int) -> Values:
+    """At each place the median of ``side`` values from there on, less that of as many before; 0 where there are not so many."""
+    out = np.zeros(len(values))
+    if len(values) >= 2 * side:
+        medians = np.median(sliding_window_view(values, side), axis=1)
+        out[side : len(values) - side + 1] = medians[side:] - medians[:-side]
+    return out
 
 
-def _edge(values: Values, at: int) -> float:
-    """The same of the nearest three buckets."""
-    edge = _median(values[at : at + 3]) - _median(values[max(0, at - 3) : at])
-    return 0.0 if np.isnan(edge) else edge
+def _moves(values: Values, bucket: int, jump: float) -> bool:
+    """Whether one stream goes along with the step; one that says too little does."""
+    before, after = values[max(0, bucket - SIDE) : bucket], values[bucket : bucket + SIDE]
+    before, after = before[~np.isnan(before)], after[~np.isnan(after)]
+    if min(len(before), len(after)) < SIDE // 3:
+        return True
+    moved = float(np.median(after) - np.median(before))
+    return moved * jump > 0 and abs(moved) >= abs(jump) / 2
+
+
+def _lasting(found: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Without those that are taken back soon: lateness that ended is no step of a clock."""
+    out: list[tuple[int, float]] = []
+    for bucket, jump in found:
+        if out and bucket - out[-1][0] <= 2 * SIDE + 6 and out[-1][1] * jump < 0 and 0.5 <= abs(jump / out[-1][1]) <= 2.0:
+            out.pop()
+        else:
+            out.append((bucket, jump))
+    return out
 
 
 def _placed(step: Step, rows: list[tuple[Times, Values]]) -> Step:
@@ -133,10 +148,10 @@ def _placed(step: Step, rows: list[tuple[Times, Values]]) -> Step:
     times, values = (np.concatenate([one[at] for one in near]) for at in (0, 1))
     order = np.argsort(times, kind="stable")
     times, values = times[order], values[order]
-    before = times < step.at
-    if before.all() or not before.any():
+    before, after = times < step.at - BUCKET, times >= step.at + BUCKET
+    if not before.any() or not after.any():
         return step
-    middle = (values[before].min() + values[~before].min()) / 2
+    middle = (float(np.median(values[before])) + float(np.median(values[after]))) / 2
     behind = (values >= middle) == (step.size_ms > 0)
     wrong = np.concatenate(([0], np.cumsum(behind))) + np.concatenate((np.cumsum(~behind[::-1])[::-1], [0]))
     at = int(np.argmin(wrong))
