@@ -71,9 +71,9 @@ def command(
     places = _Places(root, base_dir, output_dir, output, now)
     out = Output(places.base, _Progress() if sys.stderr.isatty() else lambda rows: None)
     tape = Tape(places.root)
-    of = _recorded(out, places, tape, start is not None and end is not None)
+    of, behind = _recorded(out, places, tape, start is not None and end is not None)
     window = windows.asked(of, parse_time(start) if start else 0, parse_time(end) if end else 0, last)
-    about = windows.about(window, of, bool(start or end or last), tape)
+    about = windows.about(window, behind, bool(start or end or last))
     chosen = symbols.replace(",", " ").upper().split() if symbols else sorted({*out.symbols(), *tape.symbols})
     if not chosen:
         raise NotFound(f"no symbols under {places.base}; name what should be there with --symbols")
@@ -121,12 +121,12 @@ class _Progress:
             sys.stderr.write(f"\r{self._rows:,} rows read ")
 
 
-def _recorded(out: Output, places: _Places, tape: Tape, both: bool) -> Span | None:
+def _recorded(out: Output, places: _Places, tape: Tape, both: bool) -> tuple[Span | None, bool]:
     try:
         return windows.recorded(out, windows.checkpoint(places.root), tape.end())
     except NotFound:
         if both:
-            return None
+            return None, False
         raise
 
 

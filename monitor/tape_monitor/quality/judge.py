@@ -21,10 +21,11 @@ WINSOR = (
 
 
 def worst(values: Iterable[Named]) -> Named:
-    """The highest; unknown if any is, since nobody knows that it is not the highest."""
+    """The highest; unknown if any is, since nobody knows that it is not the highest. Nobody is worst at 0."""
     found = list(values)
     unknown = [one for one in found if one[1] is None]
-    return unknown[0] if unknown else max(found, key=lambda one: one[1] or 0.0, default=("", None))
+    highest = unknown[0] if unknown else max(found, key=lambda one: one[1] or 0.0, default=("", None))
+    return highest if highest[1] != 0.0 else ("", 0.0)
 
 
 def below(name: str, title: str, of: Named, limit: float, unit: Literal["share", "ms"], note: str = "") -> Check:
@@ -98,7 +99,8 @@ def identities(rows: list[Identity]) -> Check:
 def recomputed(sample: Sample) -> Check:
     """Rows against the tape."""
     wrong = sum(sample.different.values()) + sample.lacking + sample.surplus
-    looked = f"{sample.rows:,} rows with {sample.values:,} values made again from the tape, in {len(sample.windows)} stretches."
+    places = "stretch" if len(sample.windows) == 1 else "stretches"
+    looked = f"{sample.rows:,} rows with {sample.values:,} values made again from the tape, in {len(sample.windows)} {places}."
     note = sample.why_not or looked
     return zero("recomputation", "Rows against the tape", wrong if sample.rows else None, ", ".join(sample.different), note)
 

@@ -105,6 +105,6 @@ def page(report: Report) -> str:
         shown=report.findings[:MOST],
         timeline=Markup(plots.timeline(report)),
         plots=_plots(report),
-        step=duration(report.series[0].step).removesuffix(" 0s") if report.series else "",
+        step=duration(report.series[0].step).removesuffix(" 0s").replace(".0 s", " s") if report.series else "",
         event_types=sorted({name for one in report.signals for name in one.by_type}),
     )

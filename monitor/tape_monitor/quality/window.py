@@ -10,7 +10,6 @@ from tape_archive.format.errors import NotFound, SettingsError
 from tape_archive.format.harvest import CHECKPOINT
 from tape_archive.human import duration, moment
 from tape_monitor.quality.parts import Output
-from tape_monitor.quality.retold import Tape
 from tape_monitor.quality.spans import MINUTE, Span
 
 #: a tape that is so much longer than the output has an output that stands still
@@ -26,14 +25,15 @@ def checkpoint(root: Path) -> int:
         return 0
 
 
-def recorded(output: Output, written: int, tape_end: int) -> Span:
+def recorded(output: Output, written: int, tape_end: int) -> tuple[Span, bool]:
     """From the first row (a run begins with one, before anything comes) to the last, or to the time up to which the recorder says that all
-    is written; and to the end of the tape, if the output lies far behind it. Raises NotFound without rows."""
+    is written; and to the end of the tape, if the output lies far behind it, and whether it does. Raises NotFound without rows."""
     span = output.span()
     if span is None:
         raise NotFound(f"no parts under {output.base}; was it recorded with ofi-record, or is the root another folder?")
     end = max(span[1] + 1, written)
-    return Span(span[0], tape_end if tape_end > end + BEHIND else end)
+    behind = tape_end > end + BEHIND
+    return Span(span[0], tape_end if behind else end), behind
 
 
 def asked(of: Span | None, start: int, end: int, last: float) -> Span:
@@ -48,10 +48,9 @@ def asked(of: Span | None, start: int, end: int, last: float) -> Span:
     return Span(begin, stop)
 
 
-def about(window: Span, of: Span | None, given: bool, tape: Tape) -> str:
+def about(window: Span, behind: bool, given: bool) -> str:
     """In words."""
     length = duration(window.end - window.start)
     if given:
         return f"{length}, as asked"
-    behind = of is not None and tape.segments and window.end > of.end
     return f"{length}, as recorded" + ("; the output ends before the tape" if behind else "")

@@ -66,7 +66,11 @@ def test_cvd_adds_up_and_a_level_that_does_not_is_found() -> None:
     assert identities.adds_up("S", cvd()).wrong == 0
     jumped = cvd(cvd=np.array([1.5, -0.5, 0.0, 3.1, 2.1]))
     assert (identities.adds_up("S", jumped).wrong, identities.adds_up("S", jumped).first) == (1, 3)
-    for told in ({"gaps": np.array([0, 0, 0, 1, 1])}, {"anchor_ms": np.array([0, 0, 0, 9, 9])}, {"agg_trade_id": np.array([0, 1, 2, 5, 6])}):
+    for told in (
+        {"gaps": np.array([0, 0, 0, 1, 1])},
+        {"anchor_ms": np.array([0, 0, 0, 9, 9])},
+        {"agg_trade_id": np.array([0, 1, 2, 5, 6])},
+    ):
         assert identities.adds_up("S", {**jumped, **told}).wrong == 0
 
 
