@@ -2,17 +2,19 @@
 
 The recorder itself (stamp, tape, decode, features, parts, checkpoints), without sockets: the simulator's market is stepped as fast as it
 goes, and the recorder's clock shows the market's time. Prints CPU for 1,000 trades and for 1,000 book updates, what the parts cost, and
-memory after each hour; exit 1 if memory grows by more than 5 % after the hours of warm-up, or it is slower than ``--speed``.
+memory after each hour; exit 1 if memory grows by more than 5 % after the hours of warm-up, or a core alone would be slower than ``--speed``.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import sys
 import tempfile
+import threading
 import time
-from array import array
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -62,7 +64,7 @@ class Watched(HarvestOutput):
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.ns: dict[type, array[int]] = {Trade: array("q"), BookDelta: array("q")}
+        self.ns: dict[type, deque[int]] = {Trade: deque(maxlen=20_000), BookDelta: deque(maxlen=20_000)}
         self._number = 0
 
     def record(self, venue: str, s: str, record: Record) -> None:
@@ -150,6 +152,14 @@ class Day:
         self.recorder.work(60.0)
         return time.thread_time() - begun - self._look
 
+    def memory(self) -> int:
+        """Bytes in use by the process, once the parts are written that only wait because tape time runs so fast."""
+        written = threading.Event()
+        self.output.files.then(written.set)
+        written.wait()
+        gc.collect()
+        return int(psutil.Process().memory_info().rss)
+
     def end(self) -> None:
         """The recorder stops."""
         self.recorder.close()
@@ -167,7 +177,6 @@ def run(
     root: Path, hours: float, symbols: tuple[str, ...], said: Callable[[str], None] = lambda line: None, begin_ms: int = MIDNIGHT_MS
 ) -> dict[str, Any]:
     """A day; gives the figures."""
-    process = psutil.Process()
     day = Day(root, symbols, begin_ms=begin_ms)
     begun, cpu, thread = time.perf_counter(), time.process_time(), time.thread_time()
     day.begin()
@@ -177,7 +186,7 @@ def run(
     for number in range(1, steps + 1):
         day.step()
         if number % every == 0:
-            memory.append(process.memory_info().rss)
+            memory.append(day.memory())
             speed = number * STEP_MS / 1000 / (time.perf_counter() - begun)
             said(f"{number * STEP_MS / 3_600_000:6.2f} h  {size(memory[-1]):>10}  {speed:5.0f} times as fast as the clock")
     wall = time.perf_counter() - begun
@@ -189,6 +198,7 @@ def run(
     return {
         "hours": hours,
         "speed": hours * 3600 / wall,
+        "core_speed": hours * 3600 / (time.process_time() - cpu),
         "trades": day.trades,
         "updates": day.updates,
         "ms_per_1000_trades": 1e6 * day.trade_s / day.trades,
@@ -222,14 +232,14 @@ def main(hours: float, symbols: str, root: Path | None, speed: float, check: boo
             made = derive.write(folder, again)
             found["differing"] = sum((folder / name).read_bytes() != (again / name).read_bytes() for name in made)
     print(json.dumps(found) if as_json else show(found))
-    sys.exit(0 if found["speed"] >= speed and found["growth"] <= 0.05 and not found.get("differing") else 1)
+    sys.exit(0 if found["core_speed"] >= speed and found["growth"] <= 0.05 and not found.get("differing") else 1)
 
 
 def show(found: dict[str, Any]) -> str:
     """The figures, for people."""
     rows = ", ".join(f"{kind} {count:,}" for kind, count in found["rows"].items())
     lines = [
-        f"{found['hours']:g} h of tape time, {found['speed']:.0f} times as fast as the clock",
+        f"{found['hours']:g} h of tape time, {found['speed']:.0f} times as fast as the clock ({found['core_speed']:.0f} with a core of its own)",
         f"{found['trades']:,} trades: {found['ms_per_1000_trades']:.1f} ms CPU for 1,000 (stamp, tape, decode, features, rows);"
         f" features and rows alone {found['features_us_per_trade']:.1f} µs each (median)",
         f"{found['updates']:,} book updates: {found['ms_per_1000_updates']:.1f} ms CPU for 1,000;"

@@ -13,7 +13,6 @@ import msgspec
 
 from tape_archive.format import cursor
 from tape_archive.format.errors import SettingsError, TapeError, VenueProtocolError
-from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors import derive
 from tape_collectors.anchors import Anchors
@@ -29,14 +28,14 @@ from tape_collectors.sinks.series import Series
 from tape_collectors.tick_recorder import TickOutput
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
-from tape_collectors.wiring import Process, addresses, trusted
+from tape_collectors.wiring import Process, addresses, alone, trusted
 
 log = logging.getLogger(__name__)
 
 
 async def record(settings: CexSettings) -> int:
     """Record until told to stop; gives the exit code."""
-    with Lock(Path(settings.root) / "state" / "cex.lock"):
+    with alone(Path(settings.root), "cex", map(canonical, settings.venues)):
         recorder = _CexRecorder(settings)
         await recorder.check()
         return await recorder.run()

@@ -9,7 +9,8 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tape_archive.format.atomic import make_folder, sweep, write_atomic
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
+from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape, register
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.error_budget import ErrorBudget
@@ -65,6 +67,15 @@ def trusted(settings: Common) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=settings.ca_file or None)
     except OSError as error:
         raise SettingsError(f"cannot read the certificates in {settings.ca_file}: {error.strerror or error}") from None
+
+
+@contextmanager
+def alone(root: Path, name: str, venues: Iterable[str]) -> Iterator[None]:
+    """Nobody else writes these tapes: one recorder of a name and one of a venue under a root. Raises Busy."""
+    with ExitStack() as locks:
+        for each in dict.fromkeys((name, *venues)):
+            locks.enter_context(Lock(root / "state" / f"{element(each)}.lock"))
+        yield
 
 
 class Process:

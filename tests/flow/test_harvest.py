@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tape_archive.format import cursor
 from tape_archive.format import harvest as layout
 from tape_archive.format.errors import Busy
 from tape_archive.format.layout import segments
@@ -26,7 +27,7 @@ from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.world import Simulator
 from tests.flow.test_tape_time import clock_at
 from tests.support.harvests import files, rows, same, table, whole
-from tests.support.recording import arguments, environment, record_ofi, simulator
+from tests.support.recording import arguments, environment, record_cex, record_ofi, simulator
 
 NEW_YEAR = 1_830_297_600
 SECOND = 10**9
@@ -72,6 +73,8 @@ async def test_hours_and_days_turn_and_the_next_run_goes_on_from_the_hour(tmp_pa
         assert len({name.rpartition("/")[0] for name in late}) >= 10 and len(names) > len(late)
         saved = outputs.load(tmp_path)
         assert saved is not None and saved.hour == NEW_YEAR * SECOND
+        held = cursor.load(tmp_path / "state" / "ofi_cvd.cursor")
+        assert held is not None and held.t == saved.hour, "what the archiver looks at"
         before = {name: (tmp_path / name).read_bytes() for name in late}
         for name in late:
             (tmp_path / name).unlink()
@@ -226,6 +229,17 @@ async def test_two_recorders_of_one_root(tmp_path: Path) -> None:
         with pytest.raises(Busy):
             await record_ofi(tmp_path, venues.endpoints, 1.0)
         assert (await task).code == 0
+
+
+async def test_another_recorder_of_the_same_tapes(tmp_path: Path) -> None:
+    async with Simulator(["binance_usdm", "binance_spot"]) as venues:
+        task = asyncio.create_task(record_ofi(tmp_path, venues.endpoints, 30.0, run_s=3.0))
+        await asyncio.sleep(0.5)
+        with pytest.raises(Busy, match="binance_usdm"):
+            await record_cex(tmp_path, venues.endpoints, 30.0, venues=("binance_spot", "binance_perp"), run_s=1.0)
+        assert await record_cex(tmp_path, venues.endpoints, 30.0, venues=("binance_spot",), run_s=1.0) == 0
+        assert (await task).code == 0
+    assert same(tmp_path) > 50
 
 
 def ofi(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:

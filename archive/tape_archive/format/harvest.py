@@ -59,7 +59,7 @@ COLUMNS: dict[Kind, tuple[tuple[str, str, str], ...]] = {
         ("ofi_z", "double?", "of ofi_value, against the updates before it"),
         ("scale", "double?", "what ofi_z was divided by"),
         ("regime", "text?", "active or quiet"),
-        ("event_ts_ms", "int64", "transaction time of the venue (E of the update), ms"),
+        ("event_ts_ms", "int64", "when the venue sent the update (E), ms"),
         ("recv_ns", "int64", "tape time, ns"),
         ("last_id", "int64", "u of the update"),
         ("ofi_1", "double?", "by rank (Xu, Gould & Howison), base currency; rank 1 is ofi_value"),
@@ -135,7 +135,7 @@ COLUMNS: dict[Kind, tuple[tuple[str, str, str], ...]] = {
     "book": (
         ("ts_ms", "int64", "tape time, ms"),
         ("symbol", "text", ""),
-        ("event_ts_ms", "int64", "transaction time of the venue (E of the update), ms"),
+        ("event_ts_ms", "int64", "when the venue sent the update (E), ms; of a whole book its E or T"),
         ("recv_ns", "int64", "tape time, ns"),
         ("first_id", "int64", "U"),
         ("last_id", "int64", "u"),

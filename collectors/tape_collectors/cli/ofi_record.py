@@ -28,7 +28,9 @@ from tape_collectors.settings import HarvestSettings, load
 @click.option("--winsor-limit", type=float, help="z is within ± this.  [default: 8]")
 @click.option("--dedup-lru", type=int, metavar="N", help="Missing trade ids that are remembered.  [default: 8192]")
 @click.option("--wss-ping-interval", type=float, metavar="S", help="Ping when nothing came for so long.  [default: 20]")
-@click.option("--report-hours", type=float, metavar="H", help="A data-quality report so often, and at the end; 0: none.  [default: 1]")
+@click.option(
+    "--report-hours", type=float, metavar="H", help="A data-quality report so often, and when the hours are over; 0: none.  [default: 1]"
+)
 @click.option("--json", "as_json", is_flag=True, help="The verdict of a precheck as JSON.")
 @common
 def ofi_record(config: str | None, precheck_only: bool, as_json: bool, **flags: object) -> int:

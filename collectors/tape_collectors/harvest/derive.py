@@ -21,7 +21,7 @@ from tape_archive.format.read import merge, read_lines
 from tape_archive.format.records import Trade
 from tape_archive.format.rotation import HOUR
 from tape_collectors.market.harvest import Harvest, HarvestPart
-from tape_collectors.market.harvest_setup import HarvestSetup
+from tape_collectors.market.harvest_setup import VENUE, HarvestSetup
 from tape_collectors.market.replay import Replay
 from tape_collectors.market.trade_chain import Carry, TradeChain
 from tape_collectors.venues import load
@@ -129,7 +129,7 @@ def write(root: Path, to: Path, progress: Callable[[int], None] | None = None) -
     from tape_collectors.sinks.harvest import write as write_part
 
     rows: dict[str, int] = {}
-    for part in parts(segments(root)):
+    for part in parts(segments(root, VENUE)):
         rows[str(write_part(to, part).relative_to(to))] = len(part.rows)
         if progress is not None:
             progress(len(part.rows))

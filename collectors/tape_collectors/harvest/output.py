@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from tape_archive.format import cursor
 from tape_archive.format import harvest as layout
 from tape_archive.format.atomic import sweep, write_atomic
 from tape_archive.format.errors import DiskFull, StoreError, TapeError
@@ -27,7 +28,7 @@ from tape_archive.format.records import Record
 from tape_archive.format.rotation import HOUR
 from tape_collectors.harvest import derive
 from tape_collectors.market.harvest import Harvest, HarvestPart
-from tape_collectors.market.harvest_setup import HarvestSetup
+from tape_collectors.market.harvest_setup import VENUE, HarvestSetup
 from tape_collectors.market.trade_chain import Carry
 from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.sinks import harvest as sink
@@ -115,8 +116,8 @@ class HarvestOutput:
         sink.clean(self.root)
         sweep((self.root / layout.CHECKPOINT).parent)
         saved = load(self.root)
+        self.owing = bool(segments(self.root, VENUE))
         self._hour = saved.hour if saved is not None else 0
-        self.owing = bool(segments(self.root))
 
     def remake(self) -> None:
         """The parts that earlier runs did not come to; once this run has begun, in a thread of its own."""
@@ -189,6 +190,8 @@ class HarvestOutput:
     def _keep(self, hour: int, content: bytes) -> None:
         if not self.owing:
             write_atomic(_state_path(self.root), content, durable=False)
+            # The archiver leaves alone what a cursor still needs.
+            cursor.save(self.root / "state" / "ofi_cvd.cursor", cursor.Cursor(run=self.run, t=hour))
             self._hour = hour
 
 
@@ -198,7 +201,7 @@ def _state_path(root: Path) -> Path:
 
 def _unfinished(root: Path, hour: int) -> tuple[Sequence[Segment], derive.State | None]:
     """The segments that may make parts which are not there yet, and the state that they are entered with."""
-    found = segments(root)
+    found = segments(root, VENUE)
     later = [one for one in found if one.hour >= hour]
     if state := _saved(root, hour):
         heads = [derive.head(one) for one in later if one.hour == hour]

@@ -10,7 +10,9 @@ import msgspec
 from tape_archive.format import harvest as layout
 from tape_archive.format.errors import NotFound
 from tape_archive.format.harvest import Kind
+from tape_collectors.market.harvest_setup import VENUE
 from tape_collectors.settings import HarvestSettings
+from tape_collectors.venues import load
 
 #: reconnects, and the share of trades that came twice, that a few minutes may have
 MOST_RECONNECTS = 3
@@ -28,15 +30,13 @@ class Check(msgspec.Struct):
 
 def judge(settings: HarvestSettings, begun: int, reconnects: int, doubles: int, errors: int) -> list[Check]:
     """What the run that began at tape time ``begun`` (unix ns) wrote, against what is wanted."""
-    from tape_collectors.venues import load
-
     root = Path(settings.root)
     checks = [
         Check("reconnects", str(reconnects), f"at most {MOST_RECONNECTS}", reconnects <= MOST_RECONNECTS),
         Check("write errors", str(errors), "0", not errors),
     ]
     trades = 0
-    for symbol in map(load("binance_usdm").native, settings.symbols):
+    for symbol in map(load(VENUE).native, settings.symbols):
         counts = {kind: len(_column(root, kind, symbol, begun, "recv_ns")) for kind in layout.DENSE}
         trades += counts["prices"]
         for kind, count in counts.items():

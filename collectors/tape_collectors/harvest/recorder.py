@@ -13,23 +13,22 @@ import msgspec
 
 from tape_archive.format import harvest as layout
 from tape_archive.format.errors import SettingsError, TapeError
-from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
+from tape_archive.human import duration
 from tape_archive.service import log_to_file
 from tape_collectors.harvest import derive
 from tape_collectors.harvest import output as outputs
 from tape_collectors.harvest.metrics import metrics
 from tape_collectors.harvest.report import Reports
-from tape_collectors.market.harvest_setup import HarvestSetup
+from tape_collectors.market.harvest_setup import VENUE, HarvestSetup
 from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import HarvestSettings
 from tape_collectors.venues import load
-from tape_collectors.wiring import Process, addresses, trusted
+from tape_collectors.wiring import Process, addresses, alone, trusted
 
 log = logging.getLogger(__name__)
-VENUE = "binance_usdm"
 TRADES = "aggTrade"
 
 
@@ -48,7 +47,7 @@ async def record(settings: HarvestSettings) -> Result:
     """Record until told to stop, or for ``run_hours``."""
     root = Path(settings.root)
     run_log = root / layout.RUN_LOGS / f"harvest_{datetime.now(UTC):%Y%m%d_%H%M}.log"
-    with Lock(root / "state" / "ofi.lock"), log_to_file(run_log):
+    with alone(root, "ofi", (VENUE,)), log_to_file(run_log):
         recorder = _HarvestRecorder(settings)
         await recorder.check()
         return await recorder.run()
@@ -101,11 +100,16 @@ class _HarvestRecorder:
         reports = Reports(self.root, settings.report_hours)
         process.supervisor.add("reports", reports.run)
         process.metrics.append(lambda: metrics(output, process))
-        log.info("recording", extra={"symbols": ",".join(self.symbols), "root": str(self.root), "hours": seconds / 3600 or "for ever"})
+        log.info(
+            "recording",
+            extra={"symbols": ",".join(self.symbols), "root": str(self.root), "for": duration(round(seconds * 1e9)) if seconds else "ever"},
+        )
         try:
             code = await process.run()
         finally:
             await self._end(process, output)
+        if process.supervisor.over:
+            # A process that was told to stop has five seconds; a report may take minutes.
             await reports.last()
         doubles = sum(market.trades.chain.doubles for market in output.harvest.markets.values())
         reconnects = sum(pool.reconnects for pool in process.pools)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from itertools import islice
@@ -30,6 +31,8 @@ EVERY = 256
 _WINDOW = 256
 _WIDEST = 2048
 _WAITING = 4096
+#: so few new prices are put in one by one; more are sorted in together
+_FEW = 16
 #: levels that are gone before the best ones; more of them are taken out, since each question passes them
 _GONE = 32
 _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
@@ -197,9 +200,15 @@ class Side:
         """Sort the new prices into the window."""
         if self._new and self._window is not None:
             rows = [(self.sign * _number(price), price) for price in self._new]
-            self._window += [row for row in rows if row[0] <= self._bound and math.isfinite(row[0])]
-            # A price that was thrown away and came again is there twice.
-            self._window = list(dict.fromkeys(sorted(self._window)))
+            inside = [row for row in rows if row[0] <= self._bound and math.isfinite(row[0])]
+            # A price that was thrown away and came again is there already.
+            if len(inside) < _FEW:
+                for row in inside:
+                    at = bisect_left(self._window, row)
+                    if at == len(self._window) or self._window[at] != row:
+                        self._window.insert(at, row)
+            else:
+                self._window = list(dict.fromkeys(sorted(self._window + inside)))
             self._new = []
             if len(self._window) > _WIDEST:
                 self._forget()

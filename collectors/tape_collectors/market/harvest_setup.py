@@ -9,12 +9,15 @@ import msgspec
 from tape_collectors.market.features.zscore import DeltaSetup
 from tape_collectors.market.trade_chain import Carry
 
+#: the tapes that have such an output
+VENUE = "binance_usdm"
+
 
 class HarvestSetup(msgspec.Struct, frozen=True, kw_only=True):
     """The defaults are the brief's settings. ``carry``: where the run before left CVD, by symbol. ``format``: how it is encoded."""
 
     symbols: tuple[str, ...]
-    venue: str = "binance_usdm"
+    venue: str = VENUE
     depth: str = "depth@100ms"
     trades: str = "aggTrade"
     rotate_s: int = 60

@@ -30,6 +30,8 @@ class Supervisor:
         self.budget = budget
         self.restarts: dict[str, int] = {}
         self.stop = asyncio.Event()
+        #: ``run_s`` are over: nobody waits for the process to end
+        self.over = False
         self._code = 0
         self.error: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,6 +80,7 @@ class Supervisor:
         try:
             await asyncio.wait_for(self.stop.wait(), self.run_s or None)
         except TimeoutError:
+            self.over = True
             log.info("recorded for as long as was asked")
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -54,3 +54,16 @@ def test_places_are_found_again_and_others_are_left_alone(tmp_path: Path) -> Non
     assert harvest.parts(tmp_path, "cvd", "BTCUSDT") == []
     assert "BTCUSDT" in harvest.symbols(tmp_path)
     assert tmp_path in harvest.part_path(tmp_path, "../../up", "ofi", first, last).parents
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_reference_page_has_every_column(kind: Kind) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "ofi-cvd.md").read_text()
+    section = page.partition(f"\n## {kind}\n")[2].partition("\n## ")[0]
+    rows = [row.split(" | ")[:2] for row in section.splitlines() if row.startswith("| `")]
+    assert rows == [[f"| `{name}`", of.rstrip("?") + (", null" if of.endswith("?") else "")] for name, of, _ in COLUMNS[kind]]
+
+
+def test_the_reference_page_has_every_event() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "ofi-cvd.md").read_text().partition("\n## Events\n")[2].partition("\n## ")[0]
+    assert all(f"`{name}`" in page for name in harvest.EVENTS)
