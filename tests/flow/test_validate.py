@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from tape_archive.format import harvest
 from tape_archive.format.harvest import Kind
 from tape_monitor.quality.command import command
 from tape_monitor.quality.report import Report, decode
+from tests.support.prometheus import until
 
 MINUTE_STEPS = 1200
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -94,6 +96,25 @@ def test_one_value_that_is_not_what_the_tape_says_is_found_in_every_column(copy:
         expected[f"{kind}.{column}"] = expected.get(f"{kind}.{column}", 0) + 1
     assert report.sample.different == expected and (report.sample.lacking, report.sample.surplus) == (0, 0)
     assert all("ETHUSDT" in line and "by the tape" in line for line in report.sample.examples)
+
+
+def test_while_it_records_what_is_not_written_yet_is_not_missing(tmp_path: Path) -> None:
+    day = Day(tmp_path, SYMBOLS, begin_ms=MIDNIGHT_MS + 5 * 60_000)
+    day.begin()
+    for _ in range(3 * MINUTE_STEPS + MINUTE_STEPS // 2):
+        day.step()
+    day.recorder.work(60.0)
+    written = (MIDNIGHT_MS + 8 * 60_000) * 1_000_000
+
+    def rotated() -> bool:
+        path = tmp_path / harvest.CHECKPOINT
+        return path.exists() and msgspec.json.decode(path.read_bytes())["t"] >= written
+
+    until(rotated)
+    code, report = validate(tmp_path)
+    assert (code, report.verdict, report.findings) == (0, "good", []) and report.sample.rows > 1000
+    assert written <= report.end < written + 1_000_000_000, "the last half minute is on the tape, and in no part"
+    day.end()
 
 
 def test_rows_that_are_gone_are_found(copy: Path) -> None:

@@ -15,7 +15,7 @@ from tape_monitor.quality import findings, identities, judge, signals
 from tape_monitor.quality import latency as late
 from tape_monitor.quality.criteria import Criteria
 from tape_monitor.quality.parts import Columns, Output
-from tape_monitor.quality.report import Report, Sample, Series, verdict
+from tape_monitor.quality.report import Check, Finding, Report, Sample, Series, verdict
 from tape_monitor.quality.spans import MINUTE, Span
 
 HOUR = 60 * MINUTE
@@ -116,39 +116,10 @@ class Assessment:
 
     def report(self, made: int, program: str, about: str, sample: Sample) -> Report:
         """When every symbol was read."""
-        window, criteria = self.window, self.criteria
-        streams = [(one.name, kind, one.times[kind], values) for one in self.symbols for kind, values in one.latency.items()]
-        clock = late.clock([(times, values) for _, _, times, values in streams], window)
-        right = {(name, kind): late.corrected(times, values, clock) for name, kind, times, values in streams}
-        latencies = [late.latency(name, kind, times, values, clock) for name, kind, times, values in streams]
-        limit = criteria.max_latency_p99_ms
-        spikes = [spike for name, kind, times, _ in streams for spike in late.spikes(name, kind, times, right[name, kind], limit, clock)]
-        spikes.sort(key=lambda one: one.start)
+        window, criteria, files = self.window, self.criteria, self.output.files
+        lateness = _Lateness(self.symbols, window, criteria.max_latency_p99_ms)
         self.output.look()
-        files = self.output.files
-        hours = (window.end - window.start) / HOUR
-        checks = judge.checks(
-            criteria,
-            hours,
-            self.completeness,
-            self.duplicates,
-            latencies,
-            self.continuity,
-            self.signals,
-            self.scores,
-            self.identities,
-            sample,
-            len(files.unreadable),
-        )
-        found = [
-            *findings.holes(self.completeness, clock),
-            *findings.breaks(self.continuity, self.completeness),
-            *findings.doubles(self.duplicates),
-            *findings.spikes(spikes, limit),
-            *findings.clocks(clock, window),
-            *findings.orders(self.continuity, window),
-            *findings.contents(self.identities, sample, files, window),
-        ]
+        checks = self._checks(lateness.latency, sample)
         return Report(
             made=made,
             program=program,
@@ -160,21 +131,63 @@ class Assessment:
             verdict=verdict(checks),
             criteria=criteria,
             checks=checks,
-            findings=sorted(found, key=lambda one: (one.start, one.end, one.kind)),
+            findings=self._findings(lateness, sample),
             completeness=self.completeness,
             duplicates=self.duplicates,
-            latency=latencies,
-            spikes=spikes,
-            clock=clock,
+            latency=lateness.latency,
+            spikes=lateness.spikes,
+            clock=lateness.clock,
             continuity=self.continuity,
             signals=self.signals,
             scores=self.scores,
             identities=self.identities,
             sample=sample,
             files=files,
-            series=[series(one.name, one.times["prices"], one.times["book"], right[one.name, "prices"], window) for one in self.symbols],
+            series=[
+                series(one.name, one.times["prices"], one.times["book"], lateness.right[one.name, "prices"], window) for one in self.symbols
+            ],
             limits=LIMITS,
         )
+
+    def _checks(self, latency: list[late.Latency], sample: Sample) -> list[Check]:
+        wanted, hours = self.criteria, (self.window.end - self.window.start) / HOUR
+        return [
+            judge.empty(self.completeness, wanted.max_empty_bucket_rate),
+            judge.missing(self.continuity, wanted.max_missing_rate),
+            judge.double(self.duplicates, wanted.max_duplicate_rate),
+            judge.late(latency, "p50", wanted.max_latency_p50_ms),
+            judge.late(latency, "p99", wanted.max_latency_p99_ms),
+            judge.events(self.signals, hours, wanted.min_events_per_72h),
+            judge.identities(self.identities),
+            judge.recomputed(sample),
+            judge.unreadable(self.output.files),
+            judge.winsor(self.scores, wanted.min_winsor_effect),
+        ]
+
+    def _findings(self, lateness: _Lateness, sample: Sample) -> list[Finding]:
+        found = [
+            *findings.holes(self.completeness, lateness.clock),
+            *findings.breaks(self.continuity, self.completeness),
+            *findings.doubles(self.duplicates),
+            *findings.spikes(lateness.spikes, lateness.limit_ms),
+            *findings.clocks(lateness.clock, self.window),
+            *findings.orders(self.continuity, self.window),
+            *findings.contents(self.identities, sample, self.output.files, self.window),
+        ]
+        return sorted(found, key=lambda one: (one.start, one.end, one.kind))
+
+
+class _Lateness:
+    """Latency of all symbols, which have one clock."""
+
+    def __init__(self, symbols: list[_Symbol], window: Span, limit_ms: float) -> None:
+        self.limit_ms = limit_ms
+        streams = [(one.name, kind, one.times[kind], values) for one in symbols for kind, values in one.latency.items()]
+        self.clock = late.clock([(times, values) for _, _, times, values in streams], window)
+        self.right = {(name, kind): late.corrected(times, values, self.clock) for name, kind, times, values in streams}
+        self.latency = [late.latency(name, kind, times, values, self.clock) for name, kind, times, values in streams]
+        found = (late.spikes(name, kind, times, self.right[name, kind], limit_ms, self.clock) for name, kind, times, _ in streams)
+        self.spikes = sorted((spike for spikes in found for spike in spikes), key=lambda one: one.start)
 
 
 def _late(events: Columns) -> frozenset[int]:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from tape_monitor.quality.completeness import Completeness
 from tape_monitor.quality.continuity import Continuity, Duplicates
-from tape_monitor.quality.criteria import Criteria
 from tape_monitor.quality.identities import Identity
 from tape_monitor.quality.latency import Latency
+from tape_monitor.quality.parts import Files
 from tape_monitor.quality.report import Check, Sample
 from tape_monitor.quality.signals import Scores, Signals, needed
 
@@ -105,29 +105,6 @@ def recomputed(sample: Sample) -> Check:
     return zero("recomputation", "Rows against the tape", wrong if sample.rows else None, ", ".join(sample.different), note)
 
 
-def checks(
-    criteria: Criteria,
-    hours: float,
-    completeness: list[Completeness],
-    duplicates: list[Duplicates],
-    latency: list[Latency],
-    continuity: list[Continuity],
-    signals: list[Signals],
-    scores: list[Scores],
-    rows: list[Identity],
-    sample: Sample,
-    unreadable: int,
-) -> list[Check]:
-    """All of them, in the order of the page."""
-    return [
-        empty(completeness, criteria.max_empty_bucket_rate),
-        missing(continuity, criteria.max_missing_rate),
-        double(duplicates, criteria.max_duplicate_rate),
-        late(latency, "p50", criteria.max_latency_p50_ms),
-        late(latency, "p99", criteria.max_latency_p99_ms),
-        events(signals, hours, criteria.min_events_per_72h),
-        identities(rows),
-        recomputed(sample),
-        zero("unreadable", "Unreadable parts", unreadable, "", "Parts that are there and cannot be read."),
-        winsor(scores, criteria.min_winsor_effect),
-    ]
+def unreadable(files: Files) -> Check:
+    """Parts that are no Parquet, or lack a column."""
+    return zero("unreadable", "Unreadable parts", len(files.unreadable), "", "Parts that are there and cannot be read.")
