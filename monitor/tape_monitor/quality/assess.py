@@ -31,6 +31,8 @@ READ: dict[Kind, list[str]] = {
     "fusion": [],
     "events": ["event_type", "meta_json"],
 }
+#: kinds whose rows have a latency
+TIMED: tuple[Kind, ...] = ("prices", "book")
 LIMITS = [
     "Head and tail are judged against the window above. What was never asked of the recorder is not missed.",
     "A double that the recorder left out by its id has no row; its metric dedup_hits_total counts those.",
@@ -57,7 +59,7 @@ class _Symbol:
 
 
 class Assessment:
-    """Reads symbol by symbol; memory is that of one symbol's columns, and of all symbols' times and latencies."""
+    """Reads symbol by symbol; memory is that of one symbol's columns, and of times and latencies of all."""
 
     def __init__(self, output: Output, window: Span, criteria: Criteria, how: How) -> None:
         self.output = output
@@ -77,9 +79,8 @@ class Assessment:
         columns = {kind: self.output.columns(name, kind, READ[kind], self.window.start, self.window.end) for kind in READ}
         one = _Symbol(name)
         self.symbols.append(one)
-        for kind in DENSE:
-            one.times[kind] = columns[kind]["recv_ns"]
-        one.latency = {kind: columns[kind]["latency_ms"] for kind in ("prices", "book")}
+        for kind in TIMED:
+            one.times[kind], one.latency[kind] = columns[kind]["recv_ns"], columns[kind]["latency_ms"]
         self._chains(name, columns)
         self._compare(name, columns)
         self.signals.append(signals.signals(name, columns["events"]["event_type"]))
