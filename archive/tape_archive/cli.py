@@ -21,6 +21,7 @@ COMMANDS = {
     "mount": ("tape_access.commands.mount:mount", "The VPS's recordings as a folder here.", ""),
     "unmount": ("tape_access.commands.mount:unmount", "Take that folder down, also if it hangs.", ""),
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
+    "validate": ("tape_monitor.quality.command:command", "Data quality of an OFI and CVD output, as a report.", "monitor"),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
     "tables": ("tape_collectors.cli.tables:command", "Tables of the whole market from its tapes.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Old windows to the archive, old tapes packed, old days one file.", ""),

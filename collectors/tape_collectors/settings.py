@@ -151,6 +151,7 @@ class HarvestSettings(Common, frozen=True, kw_only=True):
     max_duplicate_rate: float = 0.005
     max_latency_p99_ms: float = 120.0
     max_latency_p50_ms: float = 60.0
+    max_missing_rate: float = 0.001
     min_events_per_72h: int = 1000
     min_winsor_effect: float = 0.1
 
@@ -173,7 +174,7 @@ _NESTED: dict[str, dict[str, Any]] = {
                 key: key
                 for key in (
                     *("max_empty_bucket_rate", "max_duplicate_rate", "max_latency_p99_ms", "max_latency_p50_ms", "min_events_per_72h"),
-                    "min_winsor_effect",
+                    *("min_winsor_effect", "max_missing_rate"),
                 )
             },
         },

@@ -17,8 +17,8 @@ SECOND = 1_000_000_000
 
 
 class Tree(msgspec.Struct, frozen=True):
-    """Folders of parts that one recorder writes, ``date=`` somewhere in their paths; ``table``: what retention calls them. ``state/<cursor>.cursor`` holds the tape time before
-    which all its parts are there, ``state/<lock>.lock`` is held while it runs."""
+    """Folders of parts that one recorder writes, ``date=`` somewhere in their paths; ``table``: what retention calls them.
+    ``state/<cursor>.cursor`` holds the tape time before which all its parts are there, ``state/<lock>.lock`` is held while it runs."""
 
     table: str
     folder: str

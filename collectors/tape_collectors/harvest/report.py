@@ -58,9 +58,9 @@ class Reports:
             child.kill()
             await child.wait()
             raise
-        verdict = {0: "green", 1: "red", 3: "incomplete"}.get(child.returncode or 0, f"failed ({child.returncode})")
+        verdict = {0: "green", 3: "red"}.get(child.returncode or 0, f"failed ({child.returncode})")
         lines = said.decode("utf-8", "replace").strip().splitlines()
-        why = lines[-1][:200] if lines and child.returncode not in (0, 1, 3) else ""
+        why = lines[-1][:200] if lines and child.returncode not in (0, 3) else ""
         log.info("data quality", extra={"verdict": verdict, "report": str(out), **({"why": why} if why else {})})
 
 

@@ -1,0 +1,145 @@
+"""``validate`` on what the recorder itself wrote, with its tape beside it: a quarter of an hour of tape time over a whole hour."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from benchmarks.harvest import MIDNIGHT_MS, Day
+from click.testing import CliRunner
+
+from tape_archive.format import harvest
+from tape_archive.format.harvest import Kind
+from tape_monitor.quality.command import command
+from tape_monitor.quality.report import Report, decode
+from tests.support.prometheus import until
+
+MINUTE_STEPS = 1200
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("recorded")
+    day = Day(root, SYMBOLS, begin_ms=MIDNIGHT_MS + 56 * 60_000)
+    day.begin()
+    for _ in range(9 * MINUTE_STEPS):
+        day.step()
+    day.end()
+    return root
+
+
+@pytest.fixture
+def copy(recorded: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded, tmp_path / "copy"))
+
+
+def validate(root: Path, *words: str) -> tuple[int, Report]:
+    done = CliRunner().invoke(
+        command, ["--root", str(root), "--output", str(root / "r.json"), *words], catch_exceptions=False, standalone_mode=False
+    )
+    return done.return_value, decode((root / "r.json").read_bytes())
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {check.name: check.verdict for check in report.checks}
+
+
+def part(root: Path, kind: Kind, symbol: str, minute: int) -> Path:
+    """The part of a minute after 00:00."""
+    begin = (MIDNIGHT_MS + minute * 60_000) * 1_000_000
+    return next(Path(one.path) for one in harvest.parts(root, kind, symbol) if one.first >= begin)
+
+
+def test_what_the_recorder_wrote_is_good_and_what_the_tape_says(recorded: Path) -> None:
+    code, report = validate(recorded)
+    assert (code, report.verdict, report.findings) == (0, "good", [])
+    assert verdicts(report)["recomputation"] == "pass" and len(report.sample.windows) == 2
+    assert report.sample.rows > 10_000 and report.sample.values > 200_000
+    begin, hour = report.sample.windows
+    assert begin[0] == report.start and hour[0] == (MIDNIGHT_MS + 61 * 60_000) * 1_000_000
+
+
+#: minute 57: every value is known; 61: what does not remember longer than the hour
+CHANGES: list[tuple[int, Kind, str]] = [
+    *((57, "prices", name) for name in ("price", "qty", "latency_ms", "sent_ts_ms")),
+    *((57, "cvd", name) for name in ("sigma_floor", "cvd_quote", "gaps")),
+    *((57, "ofi", name) for name in ("ofi_z", "ofi_3", "rank_difference", "interval_ofi")),
+    *((57, "book", name) for name in ("ask_qty_4", "first_id")),
+    *((61, "prices", name) for name in ("price", "recv_rate_tps")),
+    *((61, "cvd", name) for name in ("delta_quote", "event_ts_ms")),
+    *((61, "ofi", name) for name in ("ofi_z", "ofi_retreat", "interval_norm", "norm_2")),
+    *((61, "book", name) for name in ("bid_price_5", "event_ts_ms")),
+]
+
+
+def test_one_value_that_is_not_what_the_tape_says_is_found_in_every_column(copy: Path) -> None:
+    chance = random.Random(5)
+    for minute, kind, column in CHANGES:
+        path = part(copy, kind, "ETHUSDT", minute)
+        table = pq.read_table(path, partitioning=None)
+        values: list[Any] = table.column(column).to_pylist()
+        at = chance.choice([at for at in range(len(values) // 8, len(values)) if values[at] is not None])
+        values[at] += 1
+        field = table.schema.field(column)
+        pq.write_table(table.set_column(table.schema.get_field_index(column), field, pa.array(values, field.type)), path)
+    code, report = validate(copy)
+    assert code == 3 and verdicts(report)["recomputation"] == "fail"
+    expected: dict[str, int] = {}
+    for _, kind, column in CHANGES:
+        expected[f"{kind}.{column}"] = expected.get(f"{kind}.{column}", 0) + 1
+    assert report.sample.different == expected and (report.sample.lacking, report.sample.surplus) == (0, 0)
+    assert all("ETHUSDT" in line and "by the tape" in line for line in report.sample.examples)
+
+
+def test_while_it_records_what_is_not_written_yet_is_not_missing(tmp_path: Path) -> None:
+    day = Day(tmp_path, SYMBOLS, begin_ms=MIDNIGHT_MS + 5 * 60_000)
+    day.begin()
+    for _ in range(3 * MINUTE_STEPS + MINUTE_STEPS // 2):
+        day.step()
+    day.recorder.work(60.0)
+    written = (MIDNIGHT_MS + 8 * 60_000) * 1_000_000
+
+    def rotated() -> bool:
+        path = tmp_path / harvest.CHECKPOINT
+        return path.exists() and msgspec.json.decode(path.read_bytes())["t"] >= written
+
+    until(rotated)
+    code, report = validate(tmp_path)
+    assert (code, report.verdict, report.findings) == (0, "good", []) and report.sample.rows > 1000
+    assert written <= report.end < written + 1_000_000_000, "the last half minute is on the tape, and in no part"
+    day.end()
+
+
+def test_rows_that_are_gone_are_found(copy: Path) -> None:
+    path = part(copy, "ofi", "BTCUSDT", 57)
+    rows = pq.ParquetFile(path).metadata.num_rows
+    path.unlink()
+    code, report = validate(copy)
+    assert code == 3 and 0 < report.sample.lacking <= rows and report.sample.surplus == 0
+    assert {found.kind for found in report.findings} == {"hole", "recomputation"}
+
+
+def test_an_output_that_stands_still_while_the_tape_goes_on_is_not_green(copy: Path) -> None:
+    for kind in harvest.KINDS:
+        for symbol in SYMBOLS:
+            for one in harvest.parts(copy, kind, symbol):
+                if one.first >= (MIDNIGHT_MS + 58 * 60_000) * 1_000_000:
+                    Path(one.path).unlink()
+    (copy / harvest.CHECKPOINT).unlink()
+    code, report = validate(copy)
+    assert code == 3 and "the output ends before the tape" in report.window
+    assert [found.count for found in report.findings if found.kind == "hole"] == [70], "seven minutes of ten streams"
+
+
+def test_a_symbol_that_was_asked_for_and_never_came_is_missed(copy: Path) -> None:
+    shutil.rmtree(next((copy / harvest.FOLDER).glob("date=*/symbol=ETHUSDT")))
+    code, report = validate(copy, "--samples", "0")
+    assert code == 3 and report.symbols == list(SYMBOLS) and report.sample.why_not == "Not done: as asked."
+    assert {one.empty for one in report.completeness if one.symbol == "ETHUSDT"} == {9}
