@@ -24,8 +24,10 @@ import psutil
 
 from benchmarks.venues import pinned
 from tape_archive.tables.tables import open_tables
+from tests.support.ledger import told
 from tests.support.postgres import Postgres
-from tests.support.stored import compare
+from tests.support.recording import tape
+from tests.support.stored import Difference, compare
 
 CHANNELS = 11
 
@@ -150,17 +152,30 @@ def run(child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, t
     if store == "none":
         return
     tables = open_tables(store)
-    found = compare(tables, ledger["rows"] if isinstance(ledger, dict) else ledger)
+    lines = ledger["rows"] if isinstance(ledger, dict) else ledger
+    found = compare(tables, lines)
     for table, rows in found.rows.items():
         print(f"  {table:14} {rows:>11,} rows as they were sent")
     missing = {}
     for one in found.different:
         missing[one.stream] = missing.get(one.stream, 0) + one.sent - one.stored
     print(f"{len(found.different)} streams of a symbol differ from what was sent: {missing or 'none'}")
+    for one in found.different[:5]:
+        print(f"  {one.stream} of {one.symbol}: {one.sent} sent, {one.stored} stored, {on_tape(root, one, lines)} on the tape")
     begun = time.perf_counter()
     rows = len(tables.read("candles_5m", "BTC-USDT-PERP"))
     print(f"candles_5m of one symbol: {rows} rows in {(time.perf_counter() - begun) * 1e3:.0f} ms")
     tables.close()
+
+
+def on_tape(root: Path, one: Difference, ledger: list[dict[str, Any]]) -> int:
+    """Frames of a stream on the tapes, each id once, as plain JSON."""
+    line = next(line for line in ledger if (line["stream"], line["symbol"]) == (one.stream, one.symbol))
+    name, seen = f"{one.symbol.lower()}@{one.stream}", set()
+    for each in tape(root, "binance_usdm"):
+        if each.data is not None and each.request is None and (frame := json.loads(each.data)).get("stream") == name:
+            seen.add(told(name, frame["data"])[2])
+    return sum(line["first"] <= id <= line["last"] for id in seen)
 
 
 if __name__ == "__main__":
