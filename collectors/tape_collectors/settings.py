@@ -71,6 +71,33 @@ class CexSettings(Common, frozen=True, kw_only=True):
     ticks: bool = False
 
 
+class MarketSettings(Common, frozen=True, kw_only=True):
+    """``market-record``."""
+
+    venue: str = "binance_usdm"
+    #: all, or names, or patterns (BTC*)
+    symbols: tuple[str, ...] = ("all",)
+    #: data types; empty: every type that the venue has
+    types: tuple[str, ...] = ()
+    #: also candles of these lengths, made from those of a minute: 3m, 45m, 2h
+    custom: tuple[str, ...] = ()
+    #: this process records part i of n of the symbols
+    shard: str = "1/1"
+    #: look for listings and delistings so often
+    discovery_s: float = 300.0
+    #: streams on one connection
+    streams: int = 200
+    #: where the tables go; empty: Parquet below the root; none: the tape only
+    store: str = ""
+    #: processes that write tables, each a part of the symbols
+    workers: int = 1
+    #: at the end, wait at most so long until the tables have what the tape has
+    drain_s: float = 30.0
+    #: ask each symbol's open interest so often, as far as the weight allows
+    poll_s: float = 5.0
+    metrics_port: int = 8080
+
+
 class PolySettings(Common, frozen=True, kw_only=True):
     """``poly-record``."""
 
@@ -157,11 +184,11 @@ def _from_environment(known: set[str]) -> dict[str, Any]:
 
 
 def _every_key() -> set[str]:
-    return {field.name for kind in (CexSettings, PolySettings) for field in msgspec.structs.fields(kind)}
+    return {field.name for kind in (CexSettings, PolySettings, MarketSettings) for field in msgspec.structs.fields(kind)}
 
 
 def _split(key: str, text: str) -> object:
-    if key in {"venues", "symbols", "channels", "coins", "timeframes", "rpc"}:
+    if key in {"venues", "symbols", "channels", "coins", "timeframes", "rpc", "types", "custom"}:
         return names(text)
     if key == "endpoints":
         return endpoints(text.split())

@@ -25,7 +25,7 @@ from tape_archive.format.tape import Tape, register
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.health import Health, serve
-from tape_collectors.runtime.pool import Pool
+from tape_collectors.runtime.pool import TRIES, Pool
 from tape_collectors.runtime.recorder import Consumer, Recorder
 from tape_collectors.runtime.supervisor import Supervisor
 from tape_collectors.runtime.tapes import TapeIntake
@@ -92,7 +92,7 @@ class Process:
         fields = {"format": 1, "venue": venue, "stream": stream, "host": socket.gethostname(), "pid": os.getpid()}
         return lambda: {**fields, "run": self.run_id, "version": program(), "setup": setup}
 
-    def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher) -> Pool:
+    def pool(self, group: Group, intake: TapeIntake, fetcher: Fetcher, tries: float = TRIES) -> Pool:
         """A pool whose commands reach it, run by the supervisor."""
         settings = self.settings
         pool = Pool(
@@ -107,11 +107,20 @@ class Process:
             epoch=_epochs(intake),
             first_s=settings.first_frame_s,
             least_s=settings.silence_s,
+            tries=tries,
         )
-        intake.act = _either(intake.act, pool)
+        if not isinstance(intake.act, _Dispatch):
+            intake.act = _Dispatch()
+        intake.act.pools[group.name] = pool
         self.pools.append(pool)
         self.supervisor.add(f"pool {group.name}", pool.run, lambda: pool.stopping)
         return pool
+
+    def drop(self, pool: Pool, intake: TapeIntake) -> None:
+        """A pool that was stopped is forgotten."""
+        self.pools.remove(pool)
+        if isinstance(intake.act, _Dispatch):
+            intake.act.pools.pop(pool.group.name, None)
 
     async def run(self) -> int:
         """Record until told to stop; then write, decode and seal all that is there."""
@@ -167,16 +176,15 @@ class Process:
         write_atomic(self.state / f"{element(self.name)}.status.json", msgspec.json.encode(status), durable=False)
 
 
-def _either(before: Callable[[str, Any], None], pool: Pool) -> Callable[[str, Any], None]:
+class _Dispatch:
     """One tape may carry several groups: a command goes to the pool whose group its epoch belongs to."""
 
-    def act(s: str, commands: Any) -> None:
-        if s.rpartition("-")[0] == pool.group.name:
-            pool.act(s, commands)
-        else:
-            before(s, commands)
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
 
-    return act
+    def __call__(self, s: str, commands: Any) -> None:
+        if (pool := self.pools.get(s.rpartition("-")[0])) is not None:
+            pool.act(s, commands)
 
 
 def _epochs(intake: TapeIntake) -> int:

@@ -142,6 +142,11 @@ class Follower:
         self._ended = False
         self._frames, self._boundary = _Frames(path, start.at), zstd.Boundary()
 
+    @property
+    def place(self) -> Position:
+        """Where reading may begin anew: at or before the first line that was not given yet."""
+        return Position(self._frames.at if self.path.suffix == ".zst" else self._at)
+
     def poll(self) -> list[bytes]:
         """New whole lines, a part of them if there are very many; empty if there are none, or the file is not there yet.
 

@@ -55,7 +55,8 @@ class BookSnapshot(msgspec.Struct, gc=False):
 
 
 class BookDelta(msgspec.Struct, gc=False):
-    """Changed levels; size zero removes. Applies to the book as of update ``first - 1`` and leaves it at ``last``."""
+    """Changed levels; size zero removes. Applies to the book as of update ``first - 1`` and leaves it at ``last``. ``previous``: the last
+    id of the update before, where the venue tells that; -1 where it does not, or nobody needs it."""
 
     t: int
     ts: int
@@ -65,6 +66,7 @@ class BookDelta(msgspec.Struct, gc=False):
     last: int
     bids: Levels
     asks: Levels
+    previous: int = -1
 
 
 class BookLost(msgspec.Struct, gc=False):
@@ -98,7 +100,7 @@ class Reset(msgspec.Struct):
 
 
 class Candle(msgspec.Struct, gc=False):
-    """One candle; ``open_ts`` is its opening time in unix ns."""
+    """One candle; ``open_ts`` is its opening time in unix ns. What a venue does not tell is "" (``trades``: -1)."""
 
     t: int
     ts: int
@@ -112,6 +114,10 @@ class Candle(msgspec.Struct, gc=False):
     close: str
     volume: str
     closed: bool
+    quote_volume: str = ""
+    trades: int = -1
+    taker_volume: str = ""
+    taker_quote_volume: str = ""
 
 
 class Liquidation(msgspec.Struct, gc=False):
@@ -137,6 +143,34 @@ class Funding(msgspec.Struct, gc=False):
     index: str
     rate: str
     next_ts: int
+
+
+class Ticker(msgspec.Struct, gc=False):
+    """Statistics of the last 24 h. ``average`` is weighted by volume; ``trades`` -1 where the venue does not tell."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    last: str
+    last_size: str
+    open: str
+    high: str
+    low: str
+    average: str
+    volume: str
+    quote_volume: str
+    trades: int = -1
+
+
+class OpenInterest(msgspec.Struct, gc=False):
+    """Contracts that are open, in the venue's own unit of size."""
+
+    t: int
+    ts: int
+    symbol: str
+    channel: str
+    size: str
 
 
 class ReferencePrice(msgspec.Struct, gc=False):
@@ -199,6 +233,8 @@ Record = (
     | Candle
     | Liquidation
     | Funding
+    | Ticker
+    | OpenInterest
     | ReferencePrice
     | TickSize
     | Lifecycle

@@ -34,7 +34,7 @@ class Replay:
         return feed.opened(t)
 
     def wanted(self, t: int, s: str, names: Sequence[str]) -> None:
-        """What epoch ``s`` subscribed when it began, as its open mark says."""
+        """What epoch ``s`` subscribed, as its open mark or a want mark says."""
         if (feed := self.feeds.get(s)) is not None:
             feed.want(t, names)
 
@@ -72,6 +72,8 @@ class Replay:
             self.opened(line.t, line.s)
             if names := line.fields.get("names"):
                 self.wanted(line.t, line.s, [str(name) for name in names])
+        elif line.mark == "want":
+            self.wanted(line.t, line.s, [str(name) for name in line.fields.get("names", ())])
         elif line.mark == "close":
             self.closed(line.s)
         elif line.mark == "book":

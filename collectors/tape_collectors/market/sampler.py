@@ -107,7 +107,7 @@ class Market:
             book = side.book
             if book is not None:
                 book.apply(record.bids, record.asks)  # type: ignore[union-attr]
-                side.id = record.last  # type: ignore[union-attr]
+                side.id = record.last  # type: ignore[union-attr, assignment]
                 side.t = record.t
                 side.ts = record.ts  # type: ignore[union-attr]
         elif kind is Quote:

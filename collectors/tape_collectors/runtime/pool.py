@@ -13,6 +13,8 @@ import random
 import ssl
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from tape_archive.format.errors import LocalError, TapeError
 from tape_collectors.runtime.backoff import delays, worth_retry
 from tape_collectors.runtime.connection import Connection
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 READY_S = 60.0
 #: an epoch that lasted so long, and brought data, was healthy: the next delay is the shortest again
 HEALTHY_S = 5.0
-#: after so many vain resubscriptions of one stream the whole connection is replaced
+#: after so many vain resubscriptions of one stream the whole connection is replaced (where one stream is worth that)
 TRIES = 2
 
 
@@ -53,6 +55,7 @@ class Pool:
         epoch: int = 0,
         ipv4: bool = False,
         coalesce_ms: float = 0.0,
+        tries: float = TRIES,
     ) -> None:
         self.group = group
         self.open: dict[str, Connection] = {}
@@ -79,6 +82,7 @@ class Pool:
         self._epoch = epoch
         self._ipv4 = ipv4
         self._coalesce_ms = coalesce_ms
+        self._tries = tries
         self._dialing = asyncio.Lock()
         self._spare = False
         self._over: dict[str, asyncio.Event] = {}
@@ -131,6 +135,15 @@ class Pool:
                 else:
                     connection.close(command.why, "asked")
 
+    def want(self, names: Sequence[str]) -> None:
+        """Carry these streams from now on: on the sockets that are open, and on those to come."""
+        self.group = msgspec.structs.replace(self.group, names=tuple(names))
+        for s in list(self.open):
+            feed = self._intake.feed(s)
+            if feed is not None:
+                t = self._intake.mark(s, "want", {"names": list(names)})
+                self._intake.commands(s, feed.want(t, names)[1])
+
     def tick(self, t: int) -> None:
         """Once a second: application pings and deadlines of the feeds, and the watchdog's verdicts."""
         for s in list(self.open):
@@ -160,7 +173,7 @@ class Pool:
             self._intake.mark(s, "silent", fields | {"expected_ns": verdict.expected_ns, "first": verdict.first})
             log.warning("stream is silent", extra={"s": s, "stream": verdict.name, "first": verdict.first})
             self.silent[verdict.name] = verdict.since_ns
-            vain |= self._tried(s, verdict, feed.streams[verdict.name].frames) > TRIES
+            vain |= self._tried(s, verdict, feed.streams[verdict.name].frames) > self._tries
         dense = sum(stream.dense for stream in feed.streams.values())
         if vain or dog.all_silent or (dense > 1 and len(silent) == dense):
             self.open[s].close("silent")

@@ -16,6 +16,7 @@ from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
 from tape_collectors.venues.binance.depth import USDM as USDM_RULE
 from tape_collectors.venues.binance.depth import Rule
 from tape_collectors.venues.binance.feed import BinanceFeed
+from tape_collectors.venues.binance.market import Anchored, Polls, Whole
 from tape_collectors.venues.binance.symbols import (
     SPOT_CHANNELS,
     USDM_CHANNELS,
@@ -101,9 +102,17 @@ class Binance(msgspec.Struct, frozen=True):
         """What the venue lists, by its own names. Raises VenueProtocolError."""
         return instruments(info)
 
-    def feed(self, group: str, *, books: bool = True) -> BinanceFeed:
+    def feed(self, group: str, *, books: bool = True) -> BinanceFeed | Polls:
         """A feed for one connection."""
-        return BinanceFeed(self.rule, self.snapshot, books=books)
+        return Polls() if group == "poll" else BinanceFeed(self.rule, self.snapshot, books=books)
+
+    def anchored(self, group: str) -> BinanceFeed:
+        """A feed for a recorder that keeps no books: sequences and snapshots."""
+        return Anchored(self.rule, self.snapshot)
+
+    def whole(self, group: str) -> BinanceFeed | Polls:
+        """A feed for a reader of such a tape: every delta and snapshot."""
+        return Polls() if group == "poll" else Whole(self.rule, self.snapshot)
 
 
 SPOT = Binance(

@@ -28,6 +28,7 @@ from tape_archive.format.records import (
     Quote,
     Record,
     Reset,
+    Ticker,
     Trade,
     Unknown,
 )
@@ -176,7 +177,22 @@ def kline(t: int, stream: Counted, payload: bytes) -> Output:
     event = wire.kline(payload)
     bar = event.k
     symbol = stream.symbol or event.s
-    return [Candle(t, event.E * MS, symbol, stream.channel, bar.t * MS, bar.i, bar.o, bar.h, bar.l, bar.c, bar.v, bar.x)], ()
+    rest = (bar.i, bar.o, bar.h, bar.l, bar.c, bar.v, bar.x, bar.q, bar.n, bar.V, bar.Q)
+    return (Candle(t, event.E * MS, symbol, stream.channel, bar.t * MS, *rest),), ()
+
+
+def ticker(t: int, stream: Counted, payload: bytes) -> Output:
+    """``@ticker``, ``!ticker@arr``; rolling windows of other lengths (``@ticker_1h``) are statistics that we do not use."""
+    out: list[Record] = []
+    for raw in _each(payload):
+        if wire.event(raw).e != "24hrTicker":
+            return statistic(t, stream, payload)
+        one = wire.ticker(raw)
+        if one.st == _COINM:
+            out.append(Notice(t, "foreign", f"{one.s[:40]} is COIN-M"))
+        else:
+            out.append(Ticker(t, one.E * MS, one.s, stream.channel, one.c, one.Q, one.o, one.h, one.l, one.w, one.v, one.q, one.n))
+    return out, ()
 
 
 def force_order(t: int, stream: Counted, payload: bytes) -> Output:
@@ -222,6 +238,7 @@ DECODED: dict[str, Handler] = {
     "bookTicker": quote,
     "markPrice": mark_price,
     "kline": kline,
+    "ticker": ticker,
     "forceOrder": force_order,
     "contractInfo": contract_info,
     "depth5": partial,

@@ -99,7 +99,7 @@ class MarkPrice(msgspec.Struct, gc=False):
 
 
 class Bar(msgspec.Struct, gc=False):
-    """``k`` of a kline event."""
+    """``k`` of a kline event. ``q`` quote volume, ``n`` trades, ``V`` and ``Q`` what takers bought, in base and quote."""
 
     t: int
     i: str
@@ -110,6 +110,10 @@ class Bar(msgspec.Struct, gc=False):
     v: str
     x: bool
     s: str = ""
+    q: str = ""
+    n: int = -1
+    V: str = ""
+    Q: str = ""
 
 
 class Kline(msgspec.Struct, gc=False):
@@ -118,6 +122,33 @@ class Kline(msgspec.Struct, gc=False):
     k: Bar
     s: str = ""
     E: int = 0
+
+
+class Ticker24(msgspec.Struct, gc=False):
+    """``@ticker``: ``c`` last price, ``Q`` its size, ``w`` average price, ``n`` trades. Spot and Futures, "Individual Symbol Ticker
+    Streams"."""
+
+    e: str
+    s: str
+    E: int
+    c: str
+    Q: str
+    o: str
+    h: str
+    l: str  # noqa: E741
+    w: str
+    v: str
+    q: str
+    n: int = -1
+    st: int = 1
+
+
+class OpenInterest(msgspec.Struct, gc=False):
+    """REST ``/fapi/v1/openInterest``; ``time`` in ms. Futures, "Open Interest"."""
+
+    symbol: str
+    openInterest: str
+    time: int
 
 
 class Order(msgspec.Struct, gc=False):
@@ -196,6 +227,8 @@ agg_trade = msgspec.json.Decoder(AggTrade).decode
 book_ticker = msgspec.json.Decoder(BookTicker).decode
 mark_price = msgspec.json.Decoder(MarkPrice).decode
 kline = msgspec.json.Decoder(Kline).decode
+ticker = msgspec.json.Decoder(Ticker24).decode
+open_interest = msgspec.json.Decoder(OpenInterest).decode
 force_order = msgspec.json.Decoder(ForceOrder).decode
 snapshot = msgspec.json.Decoder(Snapshot).decode
 control = msgspec.json.Decoder(Control).decode

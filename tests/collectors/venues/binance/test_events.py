@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tape_archive.format.records import Candle, Funding, Gap, Lifecycle, Liquidation, Notice, Quote, Record, Reset, Trade, Unknown
+from tape_archive.format.records import Candle, Funding, Gap, Lifecycle, Liquidation, Notice, Quote, Record, Reset, Ticker, Trade, Unknown
 from tape_collectors.venues.binance import SPOT, USDM, events
 from tape_collectors.venues.binance.events import Counted
 
@@ -159,11 +159,14 @@ def test_block_trades_have_ids_of_their_own() -> None:
 def test_every_documented_stream_has_its_decoder() -> None:
     """The payloads of the protocol sheet, sections 2.2, 3.3 and appendix A."""
     kline = b'{"e":"kline","E":1,"s":"BNBBTC","k":{"t":1,"T":2,"s":"BNBBTC","i":"1m","f":100,"L":200,"o":"1","c":"2","h":"3","l":"0","v":"9","n":1,"x":false,"q":"1"}}'
+    day = b'{"e":"24hrTicker","E":1,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009","c":"0.0025","Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010","v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}'
     mark = b'{"e":"markPriceUpdate","E":1562305380000,"s":"BTCUSDT","p":"11794.15","i":"11784.6","P":"11784.2","r":"0.0003","T":1562306400000,"st":1}'
     for venue, stream, payload, kind in (
         (SPOT, b"bnbbtc@miniTicker", b'{"e":"24hrMiniTicker","E":1,"s":"BNBBTC","c":"0.0025"}', Notice),
         (SPOT, b"!miniTicker@arr", b'[{"e":"24hrMiniTicker","E":1,"s":"BNBBTC","c":"0.0025"}]', Notice),
-        (SPOT, b"bnbbtc@ticker", b'{"e":"24hrTicker","E":1,"s":"BNBBTC","p":"0.0015"}', Notice),
+        (SPOT, b"bnbbtc@ticker", day, Ticker),
+        (SPOT, b"!ticker@arr", b"[%s]" % day, Ticker),
+        (USDM, b"!ticker@arr", b"[%s]" % day.replace(b'"E"', b'"st":2,"E"'), Notice),
         (SPOT, b"bnbbtc@ticker_1h", b'{"e":"1hTicker","E":1,"s":"BNBBTC"}', Notice),
         (SPOT, b"btcusdt@avgPrice", b'{"e":"avgPrice","E":1,"s":"BTCUSDT","i":"5m","w":"25776.86000000","T":2}', Notice),
         (SPOT, b"bazusd@referencePrice", b'{"e":"referencePrice","s":"BAZUSD","r":null,"t":1770313263917}', Notice),

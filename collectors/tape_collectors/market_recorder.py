@@ -1,0 +1,169 @@
+"""``market-record``: the whole market of a venue on tapes, as many connections as it needs, and tables made from the tapes.
+
+The recording process writes tapes and looks at sequences, nothing else. The tables are written by processes of their own that follow the
+tapes (``table_writer``), on another core: a database that is slow or down stops them, and never the recording.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from tape_archive.format.errors import SettingsError
+from tape_archive.format.lock import Lock
+from tape_archive.format.tape import Tape
+from tape_collectors.discovery import Discovery, Wanted
+from tape_collectors.market.balance import connections
+from tape_collectors.market.shards import parse
+from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.fleet import Fleet
+from tape_collectors.runtime.pool import Pool
+from tape_collectors.runtime.tapes import TapeIntake
+from tape_collectors.settings import MarketSettings
+from tape_collectors.venues import load
+from tape_collectors.venues.binance import Binance
+from tape_collectors.venues.binance.market import TYPES, Polls
+from tape_collectors.venues.binance.symbols import stream_name
+from tape_collectors.venues.protocol import Group
+from tape_collectors.wiring import Process, addresses
+
+log = logging.getLogger(__name__)
+
+POLL = "poll"
+#: of the venue's weight a minute, so much is spent on polls; the rest is for snapshots and lists
+POLL_SHARE = 0.5
+
+
+async def record(settings: MarketSettings) -> int:
+    """Record until told to stop; gives the exit code."""
+    with Lock(Path(settings.root) / "state" / f"{name_of(settings)}.lock"):
+        return await _MarketRecorder(settings).run()
+
+
+def name_of(settings: MarketSettings) -> str:
+    """The process's name: of its status file, lock and cursors. Shards may share a root."""
+    part, number = parse(settings.shard)
+    return "market" if number == 1 else f"market-{part + 1}-of-{number}"
+
+
+class Startup(msgspec.Struct):
+    """What a recorder is about to do. ``snapshots_s``: how long the weight budget makes the books wait, s."""
+
+    symbols: int
+    streams: int
+    connections: dict[str, int]
+    weight: int
+    snapshots_s: float
+
+
+class _Keeper:
+    """What a fleet needs of the process."""
+
+    def __init__(self, process: Process, intake: TapeIntake, fetcher: Fetcher) -> None:
+        self._process, self._intake, self._fetcher = process, intake, fetcher
+
+    def pool(self, group: Group) -> Pool:
+        # One quiet symbol of hundreds is no reason to close the others' connection.
+        return self._process.pool(group, self._intake, self._fetcher, math.inf)
+
+    def drop(self, pool: Pool) -> None:
+        self._process.drop(pool, self._intake)
+
+
+class _MarketRecorder:
+    def __init__(self, settings: MarketSettings) -> None:
+        self.settings = settings
+        self.root = Path(settings.root)
+        self.part = parse(settings.shard)
+        venue = load(settings.venue)
+        if not isinstance(venue, Binance) or "market" not in venue.sockets:
+            raise SettingsError(f"market-record records binance_usdm, not {settings.venue}")
+        self.venue = venue
+        self.types = settings.types or tuple(TYPES)
+        for kind in self.types:
+            if kind not in TYPES:
+                raise SettingsError(f"unknown type {kind!r} (known: {', '.join(TYPES)})")
+        self.hosts, self.sockets = addresses(venue, settings.endpoints)
+        #: channels by root
+        self.channels: dict[str, list[str]] = {}
+        for channel in dict.fromkeys(TYPES[kind] for kind in self.types):
+            self.channels.setdefault(POLL if channel == "openInterest" else venue.root_of(channel), []).append(channel)
+        self.fleets: dict[str, Fleet] = {}
+        self.polls: Polls | None = None
+        self.fetcher: Fetcher
+
+    async def run(self) -> int:
+        """The process."""
+        name, (part, number) = name_of(self.settings), self.part
+        tapes = {
+            root: Tape(self.root, self.venue.name, root if number == 1 else f"{root}-{part + 1}") for root in (*self.venue.sockets, POLL)
+        }
+        process = Process(name, self.settings, None, list(tapes.values()))
+        self.fetcher = process.fetchers[self.venue.name] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.state)
+        setup = {"tables": {"types": list(self.types), "custom": list(self.settings.custom), "shard": self.settings.shard}}
+        intakes: dict[str, TapeIntake] = {}
+        for root, tape in tapes.items():
+            head = process.head(self.venue.name, tape.stream, setup)
+            make = self.venue.anchored if root != POLL else self._polling
+            intakes[root] = TapeIntake(process.recorder, self.venue.name, tape, make, head)
+        process.recorder.start(asyncio.get_running_loop())
+        for root in self.venue.sockets:
+            self.fleets[root] = self._fleet(root, process, intakes[root])
+        self._poll(process, intakes[POLL])
+        wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
+        discovery = Discovery(self.venue, wanted, list(intakes.values()), self.fetcher, self._carry)
+        process.supervisor.add("discovery", discovery.run)
+        return await process.run()
+
+    def _fleet(self, root: str, process: Process, intake: TapeIntake) -> Fleet:
+        venue = self.venue
+        url = self.sockets.get(root, venue.sockets[root]) + venue.paths[root]
+        model = Group(root, url, (), venue.lifetime_s, venue.sends_per_s, venue.silence_s)
+        return Fleet(model, self.settings.streams, intake, _Keeper(process, intake, self.fetcher))
+
+    def _polling(self, group: str) -> Polls:
+        limits = self.venue.limits["rest"]
+        return Polls(self.settings.poll_s, int(POLL_SHARE * limits.weight * 60 / limits.interval_s))
+
+    def _poll(self, process: Process, intake: TapeIntake) -> None:
+        """A group without a socket: its epoch is open as long as the process runs."""
+        s = f"{POLL}-{process.recorder.clock.now() // 1_000_000 % 1_000_000_000}"
+        intake.opened(s, Group(POLL, self.hosts["rest"], ()))
+        polls = intake.feed(s)
+        assert isinstance(polls, Polls)
+        self.polls = polls
+
+        def turn() -> None:
+            for command in polls.tick(process.recorder.clock.now()):
+                self.fetcher.fetch(intake, command)
+
+        process.on_second.append(turn)
+
+    async def _carry(self, symbols: Sequence[str]) -> None:
+        """The symbols that trade are others now."""
+        plan = self.startup(symbols)
+        log.info("symbols", extra=msgspec.structs.asdict(plan))
+        if self.polls is not None and POLL in self.channels:
+            self.polls.want(0, [stream_name(symbol, "openInterest") for symbol in symbols])
+        await asyncio.gather(*(fleet.carry(self.names(root, symbols)) for root, fleet in self.fleets.items()))
+        log.info("connections", extra={root: len(fleet.pools) for root, fleet in self.fleets.items()})
+
+    def names(self, root: str, symbols: Sequence[str]) -> list[str]:
+        """The streams of a root, symbol by symbol: those of one are likely on one connection."""
+        return [stream_name(symbol, channel) for symbol in symbols for channel in self.channels.get(root, ())]
+
+    def startup(self, symbols: Sequence[str]) -> Startup:
+        """The arithmetic: connections = ceil(streams / limit) for each root; books wait for their snapshots' weight."""
+        streams = {root: len(symbols) * len(self.channels.get(root, ())) for root in self.venue.sockets}
+        limits = self.venue.limits["rest"]
+        books = len(symbols) if "l2_book" in self.types else 0
+        weight = books * self.venue.snapshot[2]
+        polls = self._polling(POLL) if POLL in self.channels else None
+        left = limits.weight * (1.0 - POLL_SHARE if polls is not None else 1.0)
+        number = {root: connections(count, self.settings.streams) for root, count in streams.items()}
+        return Startup(len(symbols), sum(streams.values()), number, weight, round(weight / left * limits.interval_s, 1))
