@@ -103,6 +103,10 @@ class _Scan:
         if line.mark == "tape" and (run := str(line.fields.get("run", ""))) != self.run:
             self.end("the recorder ended without closing")
             self.run = run
+        elif line.mark == "want" and (feed := self.replay.feeds.get(line.s)) is not None:
+            names = set(line.fields.get("names", ()))
+            for stream in [stream for name, stream in feed.streams.items() if name not in names]:
+                self._carried(line.s, stream, self.opened.get(line.s, 0), line.t, "moved or not wanted any more")
         elif line.mark == "close":
             self._close(line.s, line.t, str(line.fields.get("why", "")))
         elif line.mark == "silent":
@@ -136,15 +140,19 @@ class _Scan:
             return
         opened = self.opened.pop(s, 0)
         for stream in feed.streams.values():
-            first_t = self._before.pop(id(stream), 0) or stream.first_t
-            outside = self._ended or t < self._from
-            shown = self._then.pop(id(stream), (0, 0, 0) if outside else (stream.frames, stream.first_t, stream.last_t))
-            epoch = Epoch(
-                *(self._epoch_name(s), opened or first_t, t, stream.acked_t, first_t, stream.last_t if first_t else 0),
-                *(stream.first_id, stream.last_id, stream.dense, why, bool(self.slug)),
-                *(shown if shown[0] else (0, 0, 0)),
-            )
-            self.row(stream.symbol, stream.channel).epochs.append(epoch)
+            self._carried(s, stream, opened, t, why)
+
+    def _carried(self, s: str, stream: Stream, opened: int, t: int, why: str) -> None:
+        """Connection ``s`` carries this stream no more."""
+        first_t = self._before.pop(id(stream), 0) or stream.first_t
+        outside = self._ended or t < self._from
+        shown = self._then.pop(id(stream), (0, 0, 0) if outside else (stream.frames, stream.first_t, stream.last_t))
+        epoch = Epoch(
+            *(self._epoch_name(s), opened or first_t, t, stream.acked_t, first_t, stream.last_t if first_t else 0),
+            *(stream.first_id, stream.last_id, stream.dense, why, bool(self.slug)),
+            *(shown if shown[0] else (0, 0, 0)),
+        )
+        self.row(stream.symbol, stream.channel).epochs.append(epoch)
 
     def end(self, why: str) -> None:
         """No more lines of this run."""

@@ -22,6 +22,7 @@ COMMANDS = {
     "unmount": ("tape_access.commands.mount:unmount", "Take that folder down, also if it hangs.", ""),
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
+    "tables": ("tape_collectors.cli.tables:command", "Tables of the whole market from its tapes.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Move old windows to the archive, and pack old tapes.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),

@@ -25,16 +25,16 @@ from tape_collectors.runtime.fleet import Fleet
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import MarketSettings
+from tape_collectors.table_process import TableProcess
 from tape_collectors.venues import load
 from tape_collectors.venues.binance import Binance
-from tape_collectors.venues.binance.market import TYPES, Polls
+from tape_collectors.venues.binance.market import POLL, TYPES, Polls
 from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)
 
-POLL = "poll"
 #: of the venue's weight a minute, so much is spent on polls; the rest is for snapshots and lists
 POLL_SHARE = 0.5
 
@@ -118,7 +118,26 @@ class _MarketRecorder:
         wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
         discovery = Discovery(self.venue, wanted, list(intakes.values()), self.fetcher, self._carry)
         process.supervisor.add("discovery", discovery.run)
-        return await process.run()
+        tables = self._tables(process)
+        try:
+            return await process.run()
+        finally:
+            if tables is not None and not await tables.end():
+                log.warning("the tables do not have everything yet; the next start goes on, or: tape tables")
+
+    def _tables(self, process: Process) -> TableProcess | None:
+        settings = self.settings
+        if settings.store == "none":
+            return None
+        shard = settings.shard.replace("/", "-of-")
+        arguments = ["--root", str(self.root), "--venue", self.venue.name, "--types", ",".join(self.types), "--shard", settings.shard]
+        arguments += ["--custom", ",".join(settings.custom)] if settings.custom else []
+        arguments += ["--drain-seconds", str(settings.drain_s), "--log-level", settings.log_level, *(["--log-json"] * settings.log_json)]
+        status = process.state / f"tables-{shard}.status.json"
+        tables = TableProcess(arguments, settings.store or f"parquet://{self.root / 'market'}", status, settings.drain_s)
+        process.supervisor.add("tables", tables.run, lambda: tables.ending)
+        process.health.more.append(lambda: tables.metrics(process.recorder.clock.now()))
+        return tables
 
     def _fleet(self, root: str, process: Process, intake: TapeIntake) -> Fleet:
         venue = self.venue

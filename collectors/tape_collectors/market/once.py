@@ -1,8 +1,8 @@
 """Each event once, whichever connection brings it. Pure.
 
 While a connection is replaced (or with redundant ones) two carry the same stream: each brings its events in order, and neither need be
-ahead. An event is a copy if another connection brought its id: that is known from the range of ids that each has brought, less the holes
-that its feed told of. A stream is known by any key.
+ahead. An event is a copy if another connection brought its id: that is known from the range of ids that each has brought, less its holes. A
+stream is known by any key.
 
 1. What a connection brings with an id that it had is a copy (a writer that begins again reads some lines twice).
 2. An id within the range of another connection is a copy, unless that one missed it.
@@ -40,25 +40,20 @@ class Once:
         self.streams: dict[Hashable, list[Range]] = {}
         self.copies = 0
 
-    def new(self, key: Hashable, s: str, id: int, ts: int) -> bool:
-        """Whether this event is the first of its id."""
+    def new(self, key: Hashable, s: str, id: int, ts: int, before: int = -1) -> bool:
+        """Whether this event is the first of its id. ``before``: the id that the venue says is the one before, which tells holes; -1: it
+        does not say."""
         ranges = self.streams.get(key)
         if ranges is None:
             self.streams[key] = [Range(s, id, id, ts)]
             return True
-        if len(ranges) == 1 and (one := ranges[0]).s == s and id > one.last:
+        if len(ranges) == 1 and (one := ranges[0]).s == s and id > one.last >= before:
             one.last, one.ts = id, ts
             return True
-        if self._new(key, ranges, s, id, ts):
+        if self._new(key, ranges, Range(s, id, id, ts), before):
             return True
         self.copies += 1
         return False
-
-    def hole(self, key: Hashable, s: str, first: int, last: int) -> None:
-        """Connection ``s`` missed these ids, both inclusive."""
-        for one in self.streams.get(key, ()):
-            if one.s == s and first <= last:
-                one.holes.append((first, last))
 
     def closed(self, s: str | None = None) -> None:
         """Connection ``s`` is closed; None: all are (a run ended without a word)."""
@@ -67,16 +62,19 @@ class Once:
                 if s is None or one.s == s:
                     one.open = False
 
-    def _new(self, key: Hashable, ranges: list[Range], s: str, id: int, ts: int) -> bool:
+    def _new(self, key: Hashable, ranges: list[Range], came: Range, before: int) -> bool:
+        id, ts = came.last, came.ts
         if any(id <= one.last and ts > one.ts for one in ranges):
             ranges = self.streams[key] = [one for one in ranges if id > one.last or ts <= one.ts]
-        own = next((one for one in ranges if one.s == s), None)
+        own = next((one for one in ranges if one.s == came.s), None)
         if own is not None and id <= own.last:
             return False
         others = [one for one in ranges if one is not own]
         if own is None:
-            ranges.append(Range(s, id, id, ts))
+            ranges.append(came)
         else:
+            if before > own.last:
+                own.holes.append((own.last + 1, before))
             own.last, own.ts = id, ts
         behind = min((one.last for one in ranges if one.open), default=0)
         self.streams[key] = [one for one in ranges if one.open or one.last > behind or ts - one.ts < KEPT_NS]

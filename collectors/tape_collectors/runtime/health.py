@@ -46,6 +46,10 @@ class Status(msgspec.Struct, kw_only=True):
     streams: list[dict[str, Any]]
 
 
+#: above so many streams, status and metrics tell of channels (the newest age of each)
+MOST_STREAMS = 1000
+
+
 class Health:
     """Reads the recorder's counters; gives them as metrics, as a status, and as health."""
 
@@ -56,6 +60,8 @@ class Health:
         self._root = root
         self._run = run
         self._started = time.time()
+        #: (name, meaning, value) of gauges that a recorder adds
+        self.more: list[Callable[[], Iterable[tuple[str, str, float]]]] = []
 
     def status(self) -> Status:
         """A snapshot of everything."""
@@ -87,6 +93,20 @@ class Health:
         )
 
     def _streams(self) -> Iterator[dict[str, Any]]:
+        """Stream by stream; channel by channel where there are too many of them to look at."""
+        every = sum(len(feed.streams) for intake in self._recorder.intakes for feed in intake.replay.feeds.values())
+        yield from self._by_channel() if every > MOST_STREAMS else self._each()
+
+    def _by_channel(self) -> Iterator[dict[str, Any]]:
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for one in self._each():
+            found.setdefault((one["venue"], one["stream"].partition("@")[2] or one["stream"]), []).append(one)
+        for (venue, channel), some in found.items():
+            ages = [one["age_s"] for one in some if one["age_s"] is not None]
+            seen = {"frames": sum(one["frames"] for one in some), "last_t": max(one["last_t"] for one in some)}
+            yield {"venue": venue, "s": "*", "stream": f"*@{channel}", "age_s": min(ages, default=None), **seen}
+
+    def _each(self) -> Iterator[dict[str, Any]]:
         now = self._recorder.clock.now()
         for intake in self._recorder.intakes:
             for s, feed in intake.replay.feeds.items():
@@ -99,7 +119,7 @@ class Health:
         """The metrics, made when Prometheus asks. A stream that is closed has no series any more."""
         status = self.status()
         eta = max((fetcher.eta_s() for fetcher in self._fetchers.values()), default=0.0)
-        gauges = {
+        gauges: dict[str, tuple[str, float]] = {
             "tape_connections": ("open sockets", status.connections),
             "tape_queue_bytes": ("frames on the tape that wait to be decoded", status.queue_bytes),
             "tape_behind": ("1: decoding goes on from the tape", int(status.behind)),
@@ -118,6 +138,8 @@ class Health:
             "tape_resubscribes": ("streams subscribed again by the watchdog", status.resubscribes),
             "tape_rest_failures": ("REST requests that failed", sum(f.failures for f in self._fetchers.values())),
         }
+        for more in self.more:
+            gauges |= {name: (text, value) for name, text, value in more()}
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(name, text, value=value)
         for name, (text, value) in counters.items():

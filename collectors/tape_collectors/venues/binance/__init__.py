@@ -16,7 +16,7 @@ from tape_collectors.venues.binance.depth import SPOT as SPOT_RULE
 from tape_collectors.venues.binance.depth import USDM as USDM_RULE
 from tape_collectors.venues.binance.depth import Rule
 from tape_collectors.venues.binance.feed import BinanceFeed
-from tape_collectors.venues.binance.market import Anchored, Polls, Whole
+from tape_collectors.venues.binance.market import POLL, Anchored, Polls, Whole
 from tape_collectors.venues.binance.symbols import (
     SPOT_CHANNELS,
     USDM_CHANNELS,
@@ -104,7 +104,7 @@ class Binance(msgspec.Struct, frozen=True):
 
     def feed(self, group: str, *, books: bool = True) -> BinanceFeed | Polls:
         """A feed for one connection."""
-        return Polls() if group == "poll" else BinanceFeed(self.rule, self.snapshot, books=books)
+        return Polls() if group == POLL else BinanceFeed(self.rule, self.snapshot, books=books)
 
     def anchored(self, group: str) -> BinanceFeed:
         """A feed for a recorder that keeps no books: sequences and snapshots."""
@@ -112,7 +112,7 @@ class Binance(msgspec.Struct, frozen=True):
 
     def whole(self, group: str) -> BinanceFeed | Polls:
         """A feed for a reader of such a tape: every delta and snapshot."""
-        return Polls() if group == "poll" else Whole(self.rule, self.snapshot)
+        return Polls() if group == POLL else Whole(self.rule, self.snapshot)
 
 
 SPOT = Binance(

@@ -20,6 +20,8 @@ from tape_collectors.venues.binance.wire import MS
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Stream
 from tape_collectors.venues.session import BROKEN
 
+#: the group, and the tape, of what is polled
+POLL = "poll"
 #: the recorder's data types and the streams that bring them; ``openInterest`` is polled
 TYPES: Mapping[str, str] = {
     "trades": "aggTrade",

@@ -1,0 +1,92 @@
+"""``tape tables``: tables made from the tapes of ``market-record``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tape_archive.format.errors import NotFound
+from tape_archive.format.lock import Lock
+from tape_archive.service import log_setup
+from tape_collectors.cli.options import listed
+
+if TYPE_CHECKING:
+    from tape_collectors.table_writer import TableWriter
+
+
+@click.command("tables")
+@click.option("--root", metavar="DIR", default=".", show_default=True, help="Where market-record writes.")
+@click.option(
+    "--store", metavar="URL", envvar="TAPE_STORE", help="parquet://, chdb:///path, clickhouse://, postgresql://  [default: parquet://]"
+)
+@click.option("--venue", default="binance_usdm", show_default=True)
+@click.option("--types", callback=listed, metavar="A,B", help="Of the tables.  [default: what the recorder was told]")
+@click.option("--custom", callback=listed, metavar="A,B", help="Candles of other lengths, e.g. 3m,45m.  [default: as recorded]")
+@click.option("--shard", metavar="I/N", default="1/1", show_default=True, help="As of the recorder.")
+@click.option("--follow", is_flag=True, help="Go on while it is recorded, until standard input ends or SIGTERM comes.")
+@click.option(
+    "--drain-seconds", "drain_s", type=float, default=30.0, show_default=True, help="With --follow: at the end, finish within this time."
+)
+@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@click.option("--log-level", default="info", show_default=True)
+@click.option("--log-json", is_flag=True)
+def command(
+    root: str,
+    store: str | None,
+    venue: str,
+    types: tuple[str, ...] | None,
+    custom: tuple[str, ...] | None,
+    shard: str,
+    follow: bool,
+    drain_s: float,
+    as_json: bool,
+    log_level: str,
+    log_json: bool,
+) -> int:
+    """Write what the tapes hold into tables. What is there already is not written twice, so it can be run at any time, also with another
+    store.
+
+    The password of a store belongs into TAPE_STORE, not onto the command line. Exit code 3: not everything is in the store yet.
+    """
+    log_setup(log_level, as_json=log_json)
+    from tape_archive.tables.tables import open_tables
+    from tape_collectors.table_writer import TableWriter, open_tapes
+
+    if not (Path(root) / "raw").is_dir() and not follow:
+        raise NotFound(f"no tape under {root}; give the --root of market-record")
+    lock = Path(root) / "state" / f"tables-{shard.replace('/', '-of-')}.lock"
+    tables = open_tables(store or f"parquet://{Path(root) / 'market'}")
+    with Lock(lock):
+        tapes = open_tapes(Path(root), tables, venue, types or (), custom or (), shard)
+        writer = TableWriter(tapes, drain_s, status=lock.with_suffix(".status.json"))
+        if follow:
+            _until_told(writer)
+        try:
+            whole = writer.run(once=not follow)
+        finally:
+            writer.close()
+            tables.close()
+    rows = sum(tape.inserted for tape in tapes)
+    click.echo(json.dumps({"rows": rows, "whole": whole, "why": writer.why}) if as_json else f"{rows:,} rows written to {tables.url}")
+    return 0 if whole else 3
+
+
+def _until_told(writer: TableWriter) -> None:
+    """The recorder's own process ends: standard input ends with it, however it dies."""
+    signal.signal(signal.SIGTERM, lambda *_: writer.stop())
+    # Ctrl-C reaches the whole terminal: the recorder seals its tapes first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        writer.stop()
+
+    threading.Thread(target=watch, name="stdin", daemon=True).start()

@@ -1,0 +1,204 @@
+"""What the records of the whole market are as rows of tables. Pure.
+
+Each event is one row, whichever connection brought it (``once``); a candle is a row when it has closed. Symbols are in the normal form
+(``BTC-USDT-PERP``), sizes in the base coin. Rows hold Python numbers and None; times are unix ns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tape_archive.format.records import (
+    BookDelta,
+    BookSnapshot,
+    Candle,
+    Funding,
+    Level,
+    Liquidation,
+    OpenInterest,
+    Quote,
+    Record,
+    Ticker,
+    Trade,
+)
+from tape_collectors.market.candles import Bar, Candles, lengths
+from tape_collectors.market.once import Once
+
+Row = tuple[Any, ...]
+_FIRST = ("timestamp", "receipt_timestamp", "symbol")
+_CANDLE = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_volume", "taker_quote_volume")
+#: what the values of a row are (see ``tape_archive.tables.schema``)
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "trades": (*_FIRST, "side", "amount", "price", "trade_id"),
+    **{f"candles_{interval}": (*_FIRST, *_CANDLE) for interval in ("1m", "5m", "30m", "4h", "1d")},
+    "custom_candles": (*_FIRST, "interval", *_CANDLE),
+    "ticker": (*_FIRST, "last", "open", "high", "low", "volume", "quote_volume", "trades"),
+    "funding": (*_FIRST, "rate", "mark_price", "next_funding_time"),
+    "index": (*_FIRST, "index_price", "mark_price", "funding_rate", "next_funding_time"),
+    "l2_book": (
+        *_FIRST,
+        *("first_update_id", "last_update_id", "previous_update_id", "snapshot", "bid_prices", "bid_amounts", "ask_prices", "ask_amounts"),
+    ),
+    "liquidations": (*_FIRST, "side", "quantity", "price", "liquidation_id"),
+    "open_interest": (*_FIRST, "open_interest"),
+    "book_ticker": (*_FIRST, "update_id", "bid", "bid_amount", "ask", "ask_amount"),
+    "instruments": (
+        *(*_FIRST, "native", "status", "base", "quote", "multiplier", "tick_size", "lot_size", "first_seen", "last_seen", "delisted"),
+    ),
+}
+
+
+class Rows:
+    """Feed it the records of one tape; ``pending`` are the rows by table, to be taken whenever one likes."""
+
+    def __init__(self, tables: Sequence[str], custom: Sequence[str] = ()) -> None:
+        self.pending: dict[str, list[Row]] = {table: [] for table in tables}
+        self.once = Once()
+        self.names: dict[str, str] = {}
+        self.custom: list[Candles] = lengths(custom) if "custom_candles" in self.pending else []
+        self._settled: dict[str, tuple[float, int]] = {}
+        self._first_seen: dict[str, int] = {}
+        self._kinds: dict[type, Callable[[str, Any], None]] = {
+            Trade: self._trade,
+            BookDelta: self._delta,
+            BookSnapshot: self._snapshot,
+            Quote: self._quote,
+            Candle: self._candle,
+            Funding: self._funding,
+            Ticker: self._ticker,
+            Liquidation: self._liquidation,
+            OpenInterest: self._open_interest,
+        }
+
+    def record(self, s: str, record: Record) -> None:
+        """What a line of epoch ``s`` said."""
+        take = self._kinds.get(type(record))
+        if take is not None:
+            take(s, record)
+
+    def closed(self, s: str | None) -> None:
+        """Epoch ``s`` is over; None: the run is."""
+        self.once.closed(s)
+
+    def listing(self, t: int, fields: Mapping[str, Any]) -> None:
+        """A ``listing`` mark: what a symbol means, and a row of the ledger of instruments."""
+        symbol = str(fields["symbol"])
+        self.names[symbol] = name = str(fields.get("name", symbol))
+        first = self._first_seen.setdefault(name, t)
+        if (rows := self.pending.get("instruments")) is None:
+            return
+        base, _, rest = name.partition("-")
+        what = str(fields.get("what", ""))
+        steps = (_number(fields.get("tick")), _number(fields.get("lot")))
+        status = "GONE" if what == "gone" else str(fields.get("status", ""))
+        multiplier = _number(fields.get("contract")) or 1.0
+        row = (t, t, name, symbol, status, base, rest.partition("-")[0], multiplier, *steps, first, t, t if what == "gone" else None)
+        rows.append(row)
+
+    def _new(self, table: str, s: str, symbol: str, id: int, ts: int, before: int = -1) -> list[Row] | None:
+        rows = self.pending.get(table)
+        return rows if rows is not None and self.once.new((table, symbol), s, id, ts, before) else None
+
+    def _name(self, symbol: str) -> str:
+        return self.names.get(symbol, symbol)
+
+    # -- one kind of record each -------------------------------------------------------------------------------------------
+
+    def _trade(self, s: str, one: Trade) -> None:
+        number = int(one.id)
+        if (rows := self._new("trades", s, one.symbol, number, one.ts, number - 1)) is not None:
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), number))
+
+    def _delta(self, s: str, one: BookDelta) -> None:
+        if (rows := self._new("l2_book", s, one.symbol, one.last, one.ts, one.previous)) is not None:
+            before = one.previous if one.previous >= 0 else None
+            rows.append((one.ts, one.t, self._name(one.symbol), one.first, one.last, before, False, *_levels(one.bids), *_levels(one.asks)))
+
+    def _snapshot(self, s: str, one: BookSnapshot) -> None:
+        if (rows := self.pending.get("l2_book")) is not None and self.once.new(("snapshot", one.symbol), "rest", one.id, one.ts):
+            rows.append((one.ts, one.t, self._name(one.symbol), one.id, one.id, None, True, *_levels(one.bids), *_levels(one.asks)))
+
+    def _quote(self, s: str, one: Quote) -> None:
+        if (rows := self._new("book_ticker", s, one.symbol, one.id, one.ts)) is not None:
+            values = (float(one.bid), float(one.bid_size), float(one.ask), float(one.ask_size))
+            rows.append((one.ts, one.t, self._name(one.symbol), one.id, *values))
+
+    def _candle(self, s: str, one: Candle) -> None:
+        if not one.closed:
+            return
+        first, high, low, last, volume = (float(text) for text in (one.open, one.high, one.low, one.close, one.volume))
+        quote, taker, taker_quote = (_number(text) for text in (one.quote_volume, one.taker_volume, one.taker_quote_volume))
+        count = one.trades if one.trades >= 0 else None
+        name, table = self._name(one.symbol), f"candles_{one.interval}"
+        if (rows := self._new(table, s, one.symbol, one.open_ts, one.ts)) is not None:
+            rows.append((one.open_ts, one.t, name, first, high, low, last, volume, quote, count, taker, taker_quote))
+        if self.custom and one.interval == "1m" and self.once.new(("minutes", one.symbol), s, one.open_ts, one.ts):
+            bar = Bar(one.open_ts, first, high, low, last, volume, quote or 0.0, count or 0, taker or 0.0, taker_quote or 0.0)
+            for kind in self.custom:
+                if (made := kind.minute(one.symbol, msgspec.structs.replace(bar))) is not None:
+                    self.pending["custom_candles"].append(_custom(made, one.t, name, kind.interval))
+
+    def _funding(self, s: str, one: Funding) -> None:
+        rate = _number(one.rate)
+        if one.index and (rows := self._new("index", s, one.symbol, one.ts, one.ts)) is not None:
+            rows.append((one.ts, one.t, self._name(one.symbol), float(one.index), float(one.mark), rate, one.next_ts or None))
+        if "funding" in self.pending and rate is not None and self.once.new(("rates", one.symbol), s, one.ts, one.ts):
+            self._settle(one, rate)
+
+    def _settle(self, one: Funding, rate: float) -> None:
+        """The rate in force when its time came is the one that was paid: a row when the next funding time moves on."""
+        paid, due = self._settled.get(one.symbol, (0.0, 0))
+        if due and one.next_ts > due:
+            self.pending["funding"].append((due, one.t, self._name(one.symbol), paid, float(one.mark), one.next_ts))
+        self._settled[one.symbol] = rate, one.next_ts
+
+    def _ticker(self, s: str, one: Ticker) -> None:
+        if (rows := self._new("ticker", s, one.symbol, one.ts, one.ts)) is not None:
+            texts = (one.last, one.open, one.high, one.low, one.volume, one.quote_volume)
+            rows.append((one.ts, one.t, self._name(one.symbol), *map(float, texts), one.trades if one.trades >= 0 else None))
+
+    def _liquidation(self, s: str, one: Liquidation) -> None:
+        if (rows := self._new("liquidations", s, one.symbol, one.ts, one.ts)) is not None:
+            id = f"{one.ts}-{one.side}-{one.price}-{one.size}"
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), id))
+
+    def _open_interest(self, s: str, one: OpenInterest) -> None:
+        if (rows := self._new("open_interest", s, one.symbol, one.ts, one.ts)) is not None:
+            rows.append((one.ts, one.t, self._name(one.symbol), float(one.size)))
+
+    # -- going on --------------------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What ``restore`` needs; rows that are pending are not in it."""
+        return {
+            "once": self.once.state(),
+            "names": self.names,
+            "settled": self._settled,
+            "first_seen": self._first_seen,
+            "custom": {one.interval: one.state() for one in self.custom},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that was written as JSON."""
+        self.once.restore(state["once"])
+        self.names = dict(state["names"])
+        self._settled = {symbol: (float(rate), int(due)) for symbol, (rate, due) in state["settled"].items()}
+        self._first_seen = dict(state["first_seen"])
+        for one in self.custom:
+            one.restore(state["custom"].get(one.interval, {}))
+
+
+def _levels(levels: Sequence[Level]) -> tuple[list[float], list[float]]:
+    return [float(price) for price, _ in levels], [float(size) for _, size in levels]
+
+
+def _number(text: object) -> float | None:
+    return float(text) if isinstance(text, str | float | int) and text != "" else None
+
+
+def _custom(bar: Bar, t: int, name: str, interval: str) -> Row:
+    values = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.quote_volume, bar.trades, bar.taker_volume, bar.taker_quote_volume)
+    return (bar.open_ts, t, name, interval, *values)
