@@ -13,10 +13,14 @@
     │   └── UnknownVersion       1   written by a newer version: upgrade
     ├── StoreError              10   where files lie cannot be used
     │   ├── StoreUnavailable    10   not reachable now; worth a retry
-    │   └── StoreDenied         10   reachable, but we may not
+    │   │   └── StoreSlow       10   no answer in time; what was sent may have been done
+    │   ├── StoreDenied         10   reachable, but we may not
+    │   ├── SchemaDiffers       10   a table is there that is not as ours: the operator changes or moves it
+    │   └── OutOfStep           10   a batch that does not follow the last one: the writer asks for its cursors
     ├── NotFound                 1   reachable, and it is not there
     ├── Busy                    11   another process holds the lock
     ├── DiskFull                12   no space left: the operator frees some
+    │   └── StoreFull           12   no space left where the tables are; worth a retry
     └── Stalled                 13   nothing at all moved for the settable time: the service manager restarts us
 
 Exit codes beside these: 0 done, 3 done in part (gaps remain), 130 interrupted.
@@ -102,6 +106,18 @@ class StoreDenied(StoreError):
     """Reachable, but permission is missing: the operator must grant it."""
 
 
+class StoreSlow(StoreUnavailable):
+    """No answer in time. What was sent may have been done: it is sent again as it was."""
+
+
+class SchemaDiffers(StoreError):
+    """A table is there that is not as ours: the operator changes it as the message says, or names another database."""
+
+
+class OutOfStep(StoreError):
+    """A batch that does not follow the last one that is in: the writer asks for its cursors and goes on from there."""
+
+
 class NotFound(TapeError):
     """Reachable, and it is not there."""
 
@@ -116,6 +132,12 @@ class DiskFull(TapeError):
     """No space left on the device: the operator must free some. Nothing written before is lost."""
 
     exit_code = 12
+
+
+class StoreFull(DiskFull):
+    """No space left where the tables are: the operator frees some there, and the writer goes on by itself. No row is lost: the tape has them."""
+
+    retry = True
 
 
 class Stalled(TapeError):

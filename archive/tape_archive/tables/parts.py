@@ -1,0 +1,124 @@
+"""Parts: the Parquet files of a table, and which of them count.
+
+``market/table=<table>/date=<day, month or year>/part-<writer>-<first>-<last>.parquet`` has rows of the writer's batches ``first`` to
+``last``. ``market/table=<table>/_cursor-<writer>.json`` is how far the writer has come. A part counts when its last batch is at or before
+the cursor: so all files of a batch, and the cursor, move at the one moment when the cursor's file is replaced. A part that lies within
+another one of its folder and writer is merged into it, and no longer counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from tape_archive.format.errors import Corrupt
+from tape_archive.format.layout import element
+from tape_archive.tables.schema import Partition, Spec
+from tape_archive.tables.tables import Cursor
+
+_PART = re.compile(r"^part-(.+)-(\d{12})-(\d{12})\.parquet$")
+_DATE: dict[Partition, str] = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y", "none": "all"}
+_SECOND = 1_000_000_000
+
+
+class Part(msgspec.Struct, frozen=True, order=True):
+    """One file. ``writer`` as it stands in names."""
+
+    writer: str
+    first: int
+    last: int
+    path: str
+
+    def within(self, other: Part) -> bool:
+        """Whether the other one has its rows."""
+        return self.writer == other.writer and other.first <= self.first and self.last <= other.last and self.path != other.path
+
+
+def table_folder(root: Path, spec: Spec) -> Path:
+    """Where a table lies."""
+    return root / "market" / f"table={spec.name}"
+
+
+def folder_name(partition: Partition, ns: int) -> str:
+    """The folder of a time."""
+    return "date=" + datetime.fromtimestamp(ns // _SECOND, UTC).strftime(_DATE[partition])
+
+
+def span_of(partition: Partition, name: str) -> tuple[int, int] | None:
+    """The first time of a folder, and the first behind it (unix ns); None if it is no folder of ours."""
+    if partition == "none":
+        return (0, 1 << 62) if name == "date=all" else None
+    try:
+        begin = datetime.strptime(name, f"date={_DATE[partition]}").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    if partition == "day":
+        return int(begin.timestamp()) * _SECOND, (int(begin.timestamp()) + 86_400) * _SECOND
+    months = begin.month if partition == "month" else 12
+    behind = datetime(begin.year + months // 12, months % 12 + 1, 1, tzinfo=UTC)
+    return int(begin.timestamp()) * _SECOND, int(behind.timestamp()) * _SECOND
+
+
+def part_name(writer: str, first: int, last: int) -> str:
+    """The name of a part."""
+    return f"part-{element(writer)}-{first:012d}-{last:012d}.parquet"
+
+
+def part_of(path: Path) -> Part | None:
+    """What a name tells; None for another file."""
+    match = _PART.match(path.name)
+    return Part(match[1], int(match[2]), int(match[3]), str(path)) if match else None
+
+
+def parts_in(folder: Path) -> list[Part]:
+    """All parts of a folder, also those that do not count."""
+    try:
+        return sorted(part for part in map(part_of, folder.iterdir()) if part is not None)
+    except FileNotFoundError:
+        return []
+
+
+def folders(table: Path, spec: Spec, start: int | None, end: int | None) -> list[tuple[int, int, Path]]:
+    """The folders that have times from ``start`` to ``end`` (unix ns), by time."""
+    found = []
+    for folder in table.glob("date=*"):
+        span = span_of(spec.partition, folder.name)
+        if span and (start is None or span[1] > start) and (end is None or span[0] < end):
+            found.append((*span, folder))
+    return sorted(found)
+
+
+def uncovered(parts: Iterable[Part]) -> list[Part]:
+    """Those that no other one has the rows of."""
+    out: list[Part] = []
+    for part in sorted(parts, key=lambda part: (part.writer, part.first, -part.last)):
+        if not out or not part.within(out[-1]):
+            out.append(part)
+    return out
+
+
+def cursor_path(table: Path, writer: str) -> Path:
+    """The ledger of a writer."""
+    return table / f"_cursor-{element(writer)}.json"
+
+
+def cursor_of(path: Path) -> Cursor | None:
+    """What a ledger says. Raises Corrupt."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Cursor)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"{path}: {error}; restore it from a copy: without it the parts of its writer do not count") from None
+
+
+def cursors_in(table: Path) -> Iterator[Cursor]:
+    """All ledgers of a table."""
+    for path in table.glob("_cursor-*.json"):
+        cursor = cursor_of(path)
+        if cursor is not None:
+            yield cursor
