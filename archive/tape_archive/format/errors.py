@@ -135,7 +135,8 @@ class DiskFull(TapeError):
 
 
 class StoreFull(DiskFull):
-    """No space left where the tables are: the operator frees some there, and the writer goes on by itself. No row is lost: the tape has them."""
+    """No space left where the tables are: the operator frees some there, and the writer goes on by itself. No row is lost: the tape has
+    them."""
 
     retry = True
 
