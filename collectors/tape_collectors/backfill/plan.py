@@ -20,7 +20,8 @@ from tape_collectors.venues.protocol import Fetch
 
 #: classes by the age of the end of what is missing
 CLASSES = ("urgent", "recent", "historical")
-_AGES_NS = (HOUR * MS, DAY * MS)
+HOUR_NS, DAY_NS = HOUR * MS, DAY * MS
+_AGES_NS = (HOUR_NS, DAY_NS)
 #: between two requests
 SPACING_S = 0.05
 #: weight a second that REST leaves (``runtime.budget.MARGIN`` of 2,400 a minute)

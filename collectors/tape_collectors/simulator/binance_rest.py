@@ -131,7 +131,7 @@ class BinanceRest:
             return {**base, "isSpotTradingAllowed": True, "filters": filters}
         kind = {"contractType": "PERPETUAL", "pair": one.symbol}
         times = {"onboardDate": one.onboard_ms, "deliveryDate": one.delisted_ms or _NEVER}
-        if one.delisted_ms and one.delisted_ms <= time.time() * 1000:
+        if one.delisted_ms and one.delisted_ms <= (self.past.now_ms() if self.past else 0):
             base["status"] = "SETTLING"
         return {**base, **kind, **times, "filters": filters}
 

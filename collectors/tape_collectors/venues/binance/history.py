@@ -205,7 +205,7 @@ def _agg_answer(t: int, query: dict[str, str], data: bytes) -> Columns:
 def _funding_answer(t: int, query: dict[str, str], data: bytes) -> Columns:
     rows = _fundings(data)
     _check([row.fundingTime for row in rows], query, {row.symbol for row in rows})
-    return _columns(FUNDING, ((row.fundingTime * MS, float(row.fundingRate), _maybe(row.markPrice)) for row in rows))
+    return _columns(FUNDING, ((_settled(row.fundingTime * MS), float(row.fundingRate), _maybe(row.markPrice)) for row in rows))
 
 
 def _interest_answer(t: int, query: dict[str, str], data: bytes) -> Columns:
@@ -213,6 +213,11 @@ def _interest_answer(t: int, query: dict[str, str], data: bytes) -> Columns:
     _check([int(row.timestamp) for row in rows], query, {row.symbol for row in rows})
     made = ((int(row.timestamp) * MS, float(row.sumOpenInterest), float(row.sumOpenInterestValue)) for row in rows)
     return _columns(OPEN_INTEREST, made)
+
+
+def _settled(ns: int) -> int:
+    """The time of a settlement without the milliseconds by which it was late: as the streams announce it."""
+    return ns // (MINUTE * MS) * MINUTE * MS
 
 
 def _maybe(text: str) -> float | None:
@@ -264,7 +269,7 @@ def _agg_row(row: list[str]) -> tuple[Any, ...]:
 
 
 def _funding_row(row: list[str]) -> tuple[Any, ...]:
-    return _ns(row[0]), float(row[2]), None
+    return _settled(_ns(row[0])), float(row[2]), None
 
 
 def _metrics_row(row: list[str]) -> tuple[Any, ...]:
