@@ -34,6 +34,7 @@ _WORTH = 10
 _SETTLED_MS = 10_000
 _PUBLISHED_MS = 12 * HOUR
 _MONTH_LATE_MS = 8 * DAY
+_UNPUBLISHED = "its archive is not published yet"
 #: how late a settlement of funding may come
 _FUNDING_LATE = 60_000
 
@@ -160,7 +161,7 @@ def _candles(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[str
             elif life.rest:
                 rest.append(part)
             else:
-                yield Refused(part, _gone(part, "klines", absent), later=False)
+                yield _gone(part, "klines", now_ns, absent)
     for some in _shared(rest, history.KLINES, _CUT):
         one = some[0]
         yield _piece(some, now_ns, history.klines(one.symbol, one.interval, one.first // MS, some[-1].last // MS))
@@ -178,7 +179,7 @@ def _interests(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[s
                 if path:
                     yield _piece((file,), now_ns, path=path)
                 else:
-                    yield Refused(file, _gone(file, "metrics", absent), later=False)
+                    yield _gone(file, "metrics", now_ns, absent)
     for some in _shared(rest, history.INTERESTS, history.INTERESTS):
         one = some[0]
         yield _piece(some, now_ns, history.interests(one.symbol, one.interval, one.first // MS, some[-1].last // MS))
@@ -194,7 +195,7 @@ def _fundings(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[st
             if path:
                 yield _piece((part,), now_ns, path=path)
             else:
-                yield Refused(part, _gone(part, "fundingRate", absent), later=False)
+                yield _gone(part, "fundingRate", now_ns, absent)
     for some in _shared(rest, history.FUNDINGS, history.FUNDINGS):
         yield _piece(some, now_ns, history.fundings(some[0].symbol, some[0].first // MS, some[-1].last // MS + _FUNDING_LATE))
 
@@ -274,7 +275,7 @@ def _trade_files(hole: Hole, now_ns: int, life: Life, kept: int, absent: Mapping
         elif path in absent:
             yield Refused(part, absent[path], later=False)
         else:
-            yield Refused(part, "its archive is not published yet", later=True)
+            yield Refused(part, _UNPUBLISHED, later=True)
     if young is not None:
         rest = msgspec.structs.replace(young, to_ns=hole.to_ns)
         if rest.from_ns == hole.from_ns and rest.first:
@@ -341,13 +342,17 @@ def _by_days(hole: Hole, kind: str, now_ns: int, absent: Mapping[str, str]) -> I
             yield _part(hole, first, last), path if path not in absent and until + _PUBLISHED_MS * MS <= now_ns else ""
 
 
-def _gone(hole: Hole, kind: str, absent: Mapping[str, str]) -> str:
+def _gone(hole: Hole, kind: str, now_ns: int, absent: Mapping[str, str]) -> Refused:
     """Why there is neither REST nor a file for it."""
-    for date in (_date(hole.from_ns, "%Y-%m-%d"), _date(hole.from_ns, "%Y-%m")):
+    month, day = _date(hole.from_ns, "%Y-%m"), _date(hole.from_ns, "%Y-%m-%d")
+    dates = {"fundingRate": [month], "metrics": [day]}.get(kind, [day, month])
+    for date in dates:
         path = history.archive_path(kind, hole.symbol, hole.interval if kind == "klines" else "", date)
         if path in absent:
-            return absent[path]
-    return "REST does not reach so far back, and the archive has no file"
+            return Refused(hole, absent[path], later=False)
+    late = _MONTH_LATE_MS if dates[0] == month else _PUBLISHED_MS
+    later = _span(dates[0])[1] + late * MS > now_ns
+    return Refused(hole, _UNPUBLISHED if later else "REST does not reach so far back, and the archive has no file", later)
 
 
 def _piece(holes: tuple[Hole, ...], now_ns: int, fetch: Fetch | None = None, path: str = "", *, times: bool = False) -> Piece:

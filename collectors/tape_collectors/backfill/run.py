@@ -37,7 +37,12 @@ _ROUNDS = 6
 #: an answer with so many rows may be cut there
 _FULL = {"/fapi/v1/klines": 0, "/fapi/v1/aggTrades": history.AGG_TRADES, "/fapi/v1/fundingRate": history.FUNDINGS}
 
+#: told of (pieces done, pieces in all, rows that came)
 Show = Callable[[int, int, int], None]
+
+
+def silent(done: int, of: int, rows: int) -> None:
+    """Nobody looks."""
 
 
 class Total(msgspec.Struct):
@@ -122,9 +127,7 @@ class Batches:
 class Run:
     """One backfill. ``known``: the instruments by the tables' names; ``now``: unix ns, by which candles are closed and gaps are old."""
 
-    def __init__(
-        self, scan: Scan, client: Client, memory: Memory, known: Mapping[str, Known], now: int, show: Show = lambda *_: None
-    ) -> None:
+    def __init__(self, scan: Scan, client: Client, memory: Memory, known: Mapping[str, Known], now: int, show: Show = silent) -> None:
         self.scan = scan
         self.client = client
         self.memory = memory
@@ -299,6 +302,10 @@ class Run:
             if not whole:
                 self.memory.end(entry, "completed", filled, done)
             for one in lacking:
+                if not rows_of(one) and self._settled(one):
+                    # The end of the trades is never known to be one: it was asked for, and that is all.
+                    self.memory.end(entry, "completed", filled, done)
+                    continue
                 mine = entry if whole else self.memory.found([one])[0]
                 self._judge(one, mine, done)
                 rest.append((one, mine))
@@ -307,6 +314,7 @@ class Run:
         await self._log([*(entry for _, entry in entries), *(entry for _, entry in rest)])
         told = [self._told(hole, entry.status, entry.why or "") for hole, entry in rest]
         told += [self._told(hole, status, self.memory.why(hole)) for hole, status in left if status != "asked"]
+        told.sort(key=lambda one: (one.table, one.symbol, one.start))
         return Outcome(totals, told, self.client.requests, self.weight, self.files)
 
     def _judge(self, hole: Hole, entry: Entry, done: int) -> None:

@@ -26,7 +26,6 @@ INTERVALS = {
     **{f"{count}h": count * HOUR for count in (1, 2, 4, 6, 8, 12)},
     "1d": DAY,
 }
-#: one hour in so many is missing for one symbol, and for all of them
 _MISSING = (400, 2000)
 #: ms and share of the price of the waves that the price is made of
 _WAVES = ((7 * DAY, 0.05), (DAY, 0.02), (6 * HOUR, 0.01), (HOUR, 0.004), (5 * MINUTE, 0.001))
@@ -112,9 +111,12 @@ def share(number: int, index: Ints) -> NDArray[np.float64]:
 
 
 class History:
-    """The past of some instruments. ``trades_per_hour``: as many in every hour, spread unevenly, so that some minutes have none."""
+    """The past of some instruments. ``trades_per_hour``: as many in every hour, spread unevenly, so that some minutes have none.
+    ``outages``: one hour in so many is missing, for one symbol and for all of them."""
 
-    def __init__(self, listings: Iterable[Listing], *, seed: int = 1, trades_per_hour: int = 120, outages: bool = True) -> None:
+    def __init__(
+        self, listings: Iterable[Listing], *, seed: int = 1, trades_per_hour: int = 120, outages: tuple[int, int] = _MISSING
+    ) -> None:
         self.listings = {one.symbol: one for one in listings}
         self.seed = seed
         self.rate = trades_per_hour
@@ -143,9 +145,7 @@ class History:
 
     def open_at(self, symbol: str, hours: Ints) -> Mask:
         """Whether the venue has something of these hours (numbers since 1970) at all."""
-        if not self.outages:
-            return np.ones(len(hours), dtype=bool)
-        one, all_of_them = _MISSING
+        one, all_of_them = self.outages
         mine = mix(key(self.seed, symbol, "outage"), hours) % np.uint64(one) == 0
         return np.asarray(~(mine | (mix(key(self.seed, "outage"), hours) % np.uint64(all_of_them) == 0)))
 
