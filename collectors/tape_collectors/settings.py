@@ -112,6 +112,7 @@ class BackfillSettings(Common, frozen=True, kw_only=True):
     lookback: str = ""
     #: where the span ends; empty: now
     until: str = ""
+    log_level: str = "warning"
     #: where the tables are; empty: Parquet below the root
     store: str = ""
 

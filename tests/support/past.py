@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -154,6 +155,15 @@ class Given:
                     {name: [values[place] for place in at] for name, values in rows.items()} | {"symbol": [name_of(native)] * len(at)}
                 )
         return digest(pa.concat_tables([_arrow(table, part) for part in parts]))
+
+    @staticmethod
+    def raw(made: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What is left, of a command's JSON."""
+        return list(made["left"])
+
+    def left(self, made: Mapping[str, Any]) -> list[Left]:
+        """The same as structs."""
+        return msgspec.convert(self.raw(made), list[Left])
 
     def excused(self, one: Left, archive: Archive) -> bool:
         """Whether the venue really cannot give what is left: it has no such rows, or they are older than REST tells (or their symbol is

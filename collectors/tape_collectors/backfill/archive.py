@@ -34,10 +34,10 @@ async def _fetched(client: Client, path: str) -> bytes:
         _, text = await client.get(Fetch(f"GET {path}.CHECKSUM", host="archive", retries=0))
         wanted = text.split()[0].decode("ascii", "replace").lower() if text.split() else ""
         for _ in range(2):
-            t, data = await client.get(Fetch(f"GET {path}", host="archive", retries=0))
+            _, data = await client.get(Fetch(f"GET {path}", host="archive", retries=0))
             found = hashlib.sha256(data).hexdigest()
             if found == wanted:
-                client.keep(t, path, data)
+                client.keep(path, data)
                 return data
     except Answered as error:
         raise Absent("the archive has no such file" if error.status == 404 else f"the archive answers {error.status}") from None

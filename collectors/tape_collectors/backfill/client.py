@@ -60,6 +60,7 @@ class Client:
         self._tape = Tape(root, venue, STREAM)
         self._waiting: dict[str, asyncio.Future[tuple[int, int, bytes]]] = {}
         self._hour = -1
+        self._run = secrets.token_hex(8)
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Client]:
@@ -104,18 +105,18 @@ class Client:
         """Where a file of the archive is kept."""
         return self.root / FOLDER / self.venue / path.lstrip("/")
 
-    def keep(self, t: int, path: str, data: bytes) -> None:
+    def keep(self, path: str, data: bytes) -> None:
         """Keep a file that was verified, and tell the tape."""
         write_atomic(self.place(path), data)
-        self._write([mark_line(t, "rest", "archive", {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})])
+        self.mark("rest", "archive", {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
 
     # -- what the fetcher calls ------------------------------------------------------------------------------------------
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """One answer, or its failure: onto the tape, then to whoever waits for it."""
-        t = self._clock.now()
+        t = self._stamp()
         if not (status == 200 and request.endswith(".zip")):
-            self._write([reply_line(t, request, data, status)], t)
+            self._tape.append(reply_line(t, request, data, status), 1)
         waiting = self._waiting.pop(request, None)
         if waiting is not None and not waiting.done():
             waiting.set_result((t, status, data))
@@ -139,22 +140,25 @@ class Client:
 
     def mark(self, s: str, kind: str, fields: Mapping[str, object]) -> int:
         """A mark."""
-        t = self._clock.now()
-        self._write([mark_line(t, s, kind, fields)], t)
+        t = self._stamp()
+        self._tape.append(mark_line(t, s, kind, fields), 1)
         return t
 
     # -- the tape --------------------------------------------------------------------------------------------------------
 
-    def _write(self, lines: list[bytes], t: int = 0) -> None:
-        t = t or self._clock.now()
+    def _stamp(self) -> int:
+        """The time of the line that comes next; a new hour begins a new segment before it."""
+        t = self._clock.now()
         if t // _HOUR != self._hour:
-            head = {"format": 1, "venue": self.venue, "stream": STREAM, "host": socket.gethostname(), "pid": os.getpid()}
-            head |= {"run": secrets.token_hex(8), "version": self._version}
-            sealed = self._tape.turn(t, [mark_line(t, "tape", "tape", head)])
+            fields = {"format": 1, "venue": self.venue, "stream": STREAM, "host": socket.gethostname(), "pid": os.getpid()}
+            fields |= {"run": self._run, "version": self._version}
+            begun = self._clock.now()
+            sealed = self._tape.turn(begun, [mark_line(begun, "tape", "tape", fields)], t)
             self._hour = t // _HOUR
             if sealed is not None:
                 register(sealed)
-        self._tape.append(b"".join(lines), len(lines))
+            t = self._clock.now()
+        return t
 
     def _close(self) -> None:
         if self._tape.file is not None:

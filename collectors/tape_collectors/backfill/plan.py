@@ -123,8 +123,22 @@ def plan(holes: Iterable[Hole], now_ns: int, lives: Mapping[str, Life], absent: 
     for (table, symbol, _), some in keyed.items():
         for made in _MAKERS[table.partition("_")[0]](sorted(some), now_ns, lives[symbol], absent):
             pieces.append(made) if isinstance(made, Piece) else refused.append(made)
+    pieces = _once(pieces)
     pieces.sort(key=lambda piece: (piece.age, -max(hole.to_ns for hole in piece.holes), piece.what))
     return Plan(tuple(pieces), tuple(refused))
+
+
+def _once(pieces: list[Piece]) -> list[Piece]:
+    """Each file is read once for all holes of it."""
+    files: dict[str, Piece] = {}
+    for piece in pieces:
+        if piece.path in files:
+            one = files[piece.path]
+            rows = one.rows + piece.rows if one.rows and piece.rows else 0
+            piece = Piece(min(one.age, piece.age), one.holes + piece.holes, rows, path=piece.path)
+        if piece.path:
+            files[piece.path] = piece
+    return [piece for piece in pieces if not piece.path] + list(files.values())
 
 
 def _lived(hole: Hole, life: Life, now_ns: int) -> Hole | None:
@@ -269,7 +283,9 @@ def _trade_files(hole: Hole, now_ns: int, life: Life, kept: int, absent: Mapping
         path = history.archive_path("aggTrades", hole.symbol, "", day)
         part = msgspec.structs.replace(hole, from_ns=max(hole.from_ns, begun), to_ns=min(hole.to_ns, until - 1))
         if path not in absent and until + _PUBLISHED_MS * MS <= now_ns:
-            yield _piece((part,), now_ns, path=path)
+            made = _piece((part,), now_ns, path=path)
+            # Which of its ids are in which day nobody knows.
+            yield made if (part.from_ns, part.to_ns) == (hole.from_ns, hole.to_ns) else msgspec.structs.replace(made, rows=0)
         elif life.rest and part.from_ns >= kept:
             young = young or part
         elif path in absent:

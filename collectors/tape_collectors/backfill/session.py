@@ -16,7 +16,7 @@ from tape_archive.tables.tables import Tables, open_tables
 from tape_collectors.backfill.client import Answered, Client, NoAnswer
 from tape_collectors.backfill.ledger import learned, native, remembered
 from tape_collectors.backfill.memory import SCOPES, Memory
-from tape_collectors.backfill.plan import SPACING_S, Plan, plan
+from tape_collectors.backfill.plan import SPACING_S, Hole, Plan, plan
 from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, silent
 from tape_collectors.backfill.scan import FILLABLE, Known, Scan, lives
 from tape_collectors.runtime.fetch import Fetcher
@@ -32,10 +32,14 @@ _TIMEOUT_S = 300.0
 
 
 class Look(msgspec.Struct):
-    """What was found missing: what would be asked for, and what would not and why."""
+    """What was found missing: ``holes`` that the ``plan`` would ask for, the parts of them that it refuses, and what was left before.
+    ``strangers``: instruments that lack rows and whose listing nobody knows yet."""
 
     plan: Plan
+    holes: list[Hole]
     left: list[Left]
+    refused: list[Left]
+    strangers: int
     start: int
     end: int
 
@@ -72,8 +76,8 @@ class Session:
         made = plan(holes, self.end, lives(known))
         names = memory.names
         told = [Left.of(hole, names[hole.symbol], status, memory.why(hole)) for hole, status in left if status != "asked"]
-        told += [Left.of(one.hole, names[one.hole.symbol], "failed" if one.later else "unfillable", one.why) for one in made.refused]
-        return Look(made, told, self.start, self.end)
+        refused = [Left.of(one.hole, names[one.hole.symbol], "failed" if one.later else "unfillable", one.why) for one in made.refused]
+        return Look(made, holes, told, refused, len(self._strangers(known)), self.start, self.end)
 
     async def fill(self, show: Show = silent) -> Outcome:
         """Fill what is missing. Raises RemoteError if the venue does not even list its instruments."""
@@ -94,17 +98,19 @@ class Session:
 
     async def _learned(self, client: Client) -> dict[str, Known]:
         known = self._known()
-        remembered_names = remembered(self.store)
-        strangers = [name for name in self.scan.all_symbols() if name not in remembered_names]
-        # Nobody needs to know when an instrument was listed that lacks nothing.
-        lacking = {hole.symbol for hole in self.scan.holes({name: known[name] for name in strangers})}
-        strangers = [name for name in strangers if known[name].native in lacking]
-        if strangers:
+        if strangers := self._strangers(known):
             try:
                 known |= await learned(client, Batches(self.store), strangers)
             except (Answered, NoAnswer) as error:
                 raise RemoteError(f"{USDM.name} does not list its instruments: {error}") from None
         return known
+
+    def _strangers(self, known: Mapping[str, Known]) -> list[str]:
+        """Instruments that the ledger does not know. Nobody needs to know when one was listed that lacks nothing."""
+        there = remembered(self.store)
+        unknown = {name: one for name, one in known.items() if name not in there}
+        lacking = {hole.symbol for hole in self.scan.holes(unknown)}
+        return [name for name, one in unknown.items() if one.native in lacking]
 
     def _known(self) -> dict[str, Known]:
         there = remembered(self.store)

@@ -230,7 +230,9 @@ class Fetcher:
             if seconds := host.refused(status, after_s):
                 log.error("host is left alone", extra={"host": host.root, "status": status, "seconds": round(seconds, 1)})
         else:
-            log.warning("REST failed", extra={"request": request[:120], "status": status, "attempt": job.attempt})
+            # What is not there, and is not asked for again here, is news for who asked, not for people.
+            level = logging.INFO if status == 404 and not job.fetch.retries else logging.WARNING
+            log.log(level, "REST failed", extra={"request": request[:120], "status": status, "attempt": job.attempt})
         if job.fetch.retries < 0 or job.attempt < job.fetch.retries:
             waits = delays(0.2, self._cap_s, self._chance)
             for _ in range(min(job.attempt, 10)):
