@@ -134,7 +134,7 @@ class _MarketRecorder:
         arguments += ["--custom", ",".join(settings.custom)] if settings.custom else []
         arguments += ["--drain-seconds", str(settings.drain_s), "--log-level", settings.log_level, *(["--log-json"] * settings.log_json)]
         status = process.state / f"tables-{shard}.status.json"
-        tables = TableProcess(arguments, settings.store or f"parquet://{self.root / 'market'}", status, settings.drain_s)
+        tables = TableProcess(arguments, settings.store or f"parquet://{self.root}", status, settings.drain_s)
         process.supervisor.add("tables", tables.run, lambda: tables.ending)
         process.health.more.append(lambda: tables.metrics(process.recorder.clock.now()))
         return tables

@@ -39,11 +39,8 @@ class TableProcess:
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, env=environment
         )
         log.info("tables", extra={"pid": self._child.pid})
-        try:
-            code = await self._child.wait()
-        except asyncio.CancelledError:
-            # The supervisor ends its parts before the tapes are sealed: ``end`` is called after that.
-            return
+        # The supervisor cancels its parts before the tapes are sealed: the child goes on, until ``end``.
+        code = await self._child.wait()
         if not self.ending:
             raise StoreUnavailable(f"the process that writes tables ended with code {code}")
 

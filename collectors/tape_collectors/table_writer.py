@@ -34,8 +34,6 @@ from tape_collectors.venues.binance.market import POLL, TYPES
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000_000
-#: the state is saved so often, by tape time
-SAVE_NS = 10 * SECOND
 #: a table's batch is never larger: a store that was away for hours gets what waited in parts
 MOST = 100_000
 #: without news on any tape, look again after so long
@@ -104,7 +102,7 @@ class TapeTables:
             self._line(line)
         if lines:
             self._flush(self.t)
-            if self.t - self._saved_t >= SAVE_NS:
+            if self.t - self._saved_t >= self._sink.save_s * SECOND:
                 self.save()
         return bool(lines)
 

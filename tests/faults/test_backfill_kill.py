@@ -31,7 +31,7 @@ async def run(root: Path, address: str, *more: str) -> tuple[int, dict[str, obje
 async def test_killed_and_run_again_it_ends_the_same(tmp_path: Path) -> None:
     async with venue(4) as server:
         assert server.api.past is not None
-        given = Given(tmp_path / "market", server.api.past.history)
+        given = Given(tmp_path, server.api.past.history)
         given.punch(random.Random(11), 60)
         archive, chance = server.api.past.archive, random.Random(2)
         kills = 0
@@ -62,7 +62,7 @@ async def test_killed_and_run_again_it_ends_the_same(tmp_path: Path) -> None:
 async def test_another_backfill_here_is_told_and_waits_for_nothing(tmp_path: Path) -> None:
     async with venue(2) as server:
         assert server.api.past is not None
-        Given(tmp_path / "market", server.api.past.history, days=1).punch(random.Random(1), 5)
+        Given(tmp_path, server.api.past.history, days=1).punch(random.Random(1), 5)
         with Lock(tmp_path / "state" / "backfill.binance_usdm.lock"):
             code, _ = await run(tmp_path, server.rest, "--run")
         assert code == 11 and not server.api.meter.asked

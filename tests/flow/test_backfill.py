@@ -28,7 +28,7 @@ async def fill(root: Path, server: Binance, **more: object) -> Outcome:
 async def holes(tmp_path: Path, count: int, instruments: int) -> None:
     async with venue(instruments) as server:
         assert server.api.past is not None
-        given = Given(tmp_path / "market", server.api.past.history)
+        given = Given(tmp_path, server.api.past.history)
         given.punch(random.Random(3), count)
         archive = server.api.past.archive
         archive.faults = {"*A[35]USDT-aggTrades-2026-11-1[2-6].zip": "checksum", "*A4USDT-aggTrades-2026-11-15.zip": "torn"}

@@ -47,8 +47,7 @@ async def venue(count: int, *, seed: int = 7, rate: int = 30) -> AsyncIterator[B
     """USD-M, of so many instruments, at NOW."""
     server = Binance(Faults(1), Market({"BTCUSDT": 84000.0}), futures=True)
     history = History(listings(count), seed=seed, trades_per_hour=rate, outages=(100, 500))
-    server.api.past = Past(server.api, history)
-    server.api.past.now_ms = lambda: NOW
+    server.api.past = Past(server.api, history, lambda: NOW)
     await server.start()
     try:
         yield server

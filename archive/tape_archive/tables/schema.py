@@ -173,6 +173,7 @@ _SPECS = (
         _columns(
             _count("first_update_id", "0: the venue counts none"),
             _count("last_update_id", "0: the venue counts none"),
+            _count("previous_update_id", "last_update_id of the change before, by the venue's own word", null=True),
             Column("snapshot", "bool", "a whole book, which replaces what was known"),
             Column("bid_prices", "floats", "falling"),
             Column("bid_amounts", "floats", "0 removes the level"),

@@ -56,7 +56,7 @@ class Session:
         self.end = parse_time(settings.until) if settings.until else time.time_ns()
         self.start = self.end - interval_ns(settings.lookback or LOOKBACK[settings.scope])
         self.root = Path(settings.root)
-        self.store: Tables = open_tables(settings.store or f"parquet://{self.root / 'market'}")
+        self.store: Tables = open_tables(settings.store or f"parquet://{self.root}")
 
     def __enter__(self) -> Session:
         self.store.create()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="TIME", help="Where the span ends.  [default: now]")
 @click.option("--tables", callback=listed, metavar="A,B", help="candles_1m, trades, funding, …  [default: all that can be filled]")
 @click.option("--symbols", callback=listed, metavar="A,B", help="all that are there, names, or patterns such as '*DOGE*'.  [default: all]")
-@click.option("--store", metavar="URL", help="parquet://, chdb:///path, clickhouse://, postgresql://.  [default: parquet://<root>/market]")
+@click.option("--store", metavar="URL", help="parquet://, chdb:///path, clickhouse://, postgresql://.  [default: parquet://<root>]")
 @click.option("--root", metavar="DIR", help="Where the tape of the answers goes.  [default: .]")
 @click.option(
     "--endpoint", "endpoints", multiple=True, callback=addressed, metavar="NAME=URL", help="Another address, e.g. binance_usdm.rest=…"

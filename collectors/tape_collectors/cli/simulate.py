@@ -8,13 +8,16 @@ import signal
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tape_archive.format.atomic import write_atomic
 from tape_archive.format.errors import SettingsError
 from tape_archive.service import log_setup
 from tape_collectors.cli.options import listed
+from tape_collectors.simulator import perpetual_listing as listing
 from tape_collectors.simulator.day import PolymarketDay
 from tape_collectors.simulator.faults import KINDS, parse
+from tape_collectors.simulator.perpetual_server import Clock
 from tape_collectors.simulator.playback import WAITS, Playback
 from tape_collectors.simulator.world import STEP_S, USUAL, VENUES, Simulator
 
@@ -32,12 +35,21 @@ from tape_collectors.simulator.world import STEP_S, USUAL, VENUES, Simulator
 )
 @click.option("--play", multiple=True, metavar="VENUE=PATH", help="Play a recording on the venue's own wire.")
 @click.option("--day", nargs=2, metavar="MARKETS PRICES", help="Live a recorded Polymarket day again (.jsonl.gz, .csv.gz).")
-@click.option("--at", type=float, metavar="EPOCH", help="Where --day begins.  [default: a minute before its first window]")
-@click.option("--speed", default=1.0, show_default=True, help="Pace of --play and --day.")
+@click.option(
+    "--at",
+    type=float,
+    metavar="EPOCH",
+    help="Where --day or the clock of --perpetuals begins.  [default: a minute before the first window; now]",
+)
+@click.option("--speed", default=1.0, show_default=True, help="Pace of --play, --day and the clock of --perpetuals.")
 @click.option("--wait", type=click.Choice(WAITS), default="all", show_default=True, help="Subscribers that --play waits for.")
 @click.option("--exit-when-played", is_flag=True, help="End after --play, with a report of what was sent.")
 @click.option("--load", multiple=True, metavar="VENUE=SYMBOLS", help="Pre-built frames of so many symbols (L0000USDT, …).")
-@click.option("--rate", default=0.0, help="Frames a second of --load.  [default: as fast as they are read]")
+@click.option("--rate", default=0.0, help="Frames a second of --load or --perpetuals.  [default: as fast as they are read; 15000]")
+@click.option("--perpetuals", default=0, metavar="N", help="Binance USD-M with so many perpetuals and all their streams.")
+@click.option("--plan", "plans", multiple=True, metavar="'WHAT N@<s>s'", help="With --perpetuals: list, delist, cut or close N, then.")
+@click.option("--weight-limit", "weight", default=0, help="With --perpetuals: REST weight a minute.  [default: 2400]")
+@click.option("--life-seconds", "life_s", default=86_400.0, show_default=True, help="With --perpetuals: how long a connection lives.")
 @click.option("--pace", default=1.0, show_default=True, help="Steps of the market, times fifty a second.")
 @click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON.")
@@ -64,6 +76,10 @@ async def _serve(
     exit_when_played: bool,
     load: tuple[str, ...],
     rate: float,
+    perpetuals: int,
+    plans: tuple[str, ...],
+    weight: int,
+    life_s: float,
     pace: float,
     port_file: str | None,
     as_json: bool,
@@ -71,6 +87,8 @@ async def _serve(
     secret = tuple(credentials.split(":")) if credentials else None
     if secret is not None and len(secret) != 3:
         raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
+    if perpetuals and click.get_current_context().get_parameter_source("venues") is ParameterSource.DEFAULT:
+        venues = ("binance_usdm",)
     players = [_playback(text, speed, wait) for text in play]
     days = [PolymarketDay(Path(day[0]), Path(day[1]), at, speed)] if day else []
     simulator = Simulator(
@@ -86,6 +104,11 @@ async def _serve(
         load=dict(_load(text) for text in load),
         rate=rate,
         step_s=STEP_S / pace,
+        perpetuals=perpetuals,
+        clock=Clock(speed, None if at is None else int(at * 1000)) if perpetuals else None,
+        plan=[listing.parse(text) for text in plans],
+        weight=weight,
+        life_s=life_s,
     )
     async with simulator:
         endpoints = simulator.endpoints

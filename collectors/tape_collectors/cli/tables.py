@@ -62,7 +62,7 @@ def command(
     if not (Path(root) / "raw").is_dir() and not follow:
         raise NotFound(f"no tape under {root}; give the --root of market-record")
     lock = Path(root) / "state" / f"tables-{shard.replace('/', '-of-')}.lock"
-    tables = open_tables(store or f"parquet://{Path(root) / 'market'}")
+    tables = open_tables(store or f"parquet://{root}")
     with Lock(lock):
         tapes = open_tapes(Path(root), tables, venue, types or (), custom or (), shard)
         writer = TableWriter(tapes, drain_s, status=lock.with_suffix(".status.json"))

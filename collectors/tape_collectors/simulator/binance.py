@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
@@ -67,10 +68,17 @@ class Binance(Exchange):
             return {"rest": self.rest, "spot": self.ws}
         return {"rest": self.rest, "archive": self.rest, "public": self.ws, "market": self.ws}
 
+    def now_ms(self) -> int:
+        """The venue's time."""
+        return int(time.time() * 1000)
+
+    def polled(self, one: Instrument, ms: int) -> None:
+        """The open interest of venue time ``ms`` was answered."""
+
     # -- websocket -------------------------------------------------------------------------------------------------------
 
     async def joined(self, client: Client) -> None:
-        path, _, query = client.path.partition("?")
+        path, _, query = unquote(client.path).partition("?")
         root = path.strip("/").partition("/")[0]
         client.state |= {"combined": path.rstrip("/").endswith("/stream"), "root": root, "times": deque(), "batches": {}, "due": {}}
         names: list[str] = []
@@ -121,6 +129,7 @@ class Binance(Exchange):
             if not (isinstance(params, list) and len(params) == 2 and params[0] == "combined" and isinstance(params[1], bool)):
                 return {"code": 0, "msg": "Unknown property", "id": number}
             client.state["combined"] = params[1]
+            self._listeners = None
             return {"result": None, "id": number}
         if not (isinstance(params, list) and all(isinstance(name, str) for name in params)):
             return {"code": 2, "msg": "Invalid request: params must be a list of stream names", "id": number}
@@ -181,7 +190,7 @@ class Binance(Exchange):
         ended = day.minute and ms // 60_000 != day.minute
         closed = events.kline(one, day, ms, closed=True) if ended else None
         if ended:
-            self.api.lived_minute(one.symbol, day)
+            self.api.lived_minute(one.symbol, day.minute * 60_000, day)
         day.add(one, ms, fills)
         self.api.fills[one.symbol].extend(fills)
         return closed

@@ -147,10 +147,9 @@ def agg_trade(one: Instrument, fill: Fill, *, futures: bool) -> Event:
 
 def mark(one: Instrument, ms: int) -> Event:
     """markPriceUpdate; ``T`` is the next funding time."""
-    bid, _, ask, _ = one.best()
-    price = one.price_text((bid + ask) // 2)
-    event: Event = {"e": "markPriceUpdate", "E": ms, "s": one.symbol, "p": price, "i": price, "P": price}
-    return event | {"r": "0.00010000", "T": (ms // FUNDING_MS + 1) * FUNDING_MS, "st": 1}
+    price, index, settle, rate = one.premium()
+    event: Event = {"e": "markPriceUpdate", "E": ms, "s": one.symbol, "p": price, "i": index, "P": settle}
+    return event | {"r": rate, "T": (ms // FUNDING_MS + 1) * FUNDING_MS, "st": 1}
 
 
 def force_order(one: Instrument, fill: Fill, ms: int) -> Event:

@@ -5,7 +5,6 @@ Past the minute in which the venue began to live, what it lived is told, not wha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +43,13 @@ class _Asked:
 class Past:
     """The paths of history. ``now_ms`` is the venue's clock; ``funding`` and ``interest`` count requests apart from the weights."""
 
-    def __init__(self, api: BinanceRest, history: History) -> None:
+    def __init__(self, api: BinanceRest, history: History, now_ms: Callable[[], int]) -> None:
         self.api = api
         self.history = history
         self.archive = Archive(history, lambda: self.now_ms())
         self.funding_meter = Meter(500, 300.0)
         self.interest_meter = Meter(1000, 300.0)
-        self.now_ms: Callable[[], int] = lambda: int(time.time() * 1000)
+        self.now_ms = now_ms
 
     def routes(self, app: web.Application) -> None:
         """Add them."""

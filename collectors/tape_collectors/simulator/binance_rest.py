@@ -12,6 +12,7 @@ from aiohttp import web
 from tape_collectors.simulator import binance_events as events
 from tape_collectors.simulator.binance_events import Day
 from tape_collectors.simulator.binance_history import Past, listings
+from tape_collectors.simulator.candles import Candle
 from tape_collectors.simulator.history import History, Listing
 from tape_collectors.simulator.market import Fill, Instrument
 from tape_collectors.simulator.meter import Meter
@@ -38,7 +39,7 @@ class BinanceRest:
         self.depth_played: Callable[[web.Request], Any] | None = None
         kept = _LIVED if venue.futures else 1000
         self.fills: dict[str, deque[Fill]] = {symbol: deque(maxlen=kept) for symbol in venue.market.instruments}
-        self.past = Past(self, _history(venue)) if venue.futures else None
+        self.past = Past(self, _history(venue), lambda: self.venue.now_ms()) if venue.futures else None
 
     def routes(self, app: web.Application) -> None:
         """The paths of this venue."""
@@ -65,11 +66,17 @@ class BinanceRest:
         headers = {} if meter else {"X-MBX-USED-WEIGHT-1M": str(counting.used)}
         return headers if status == 200 else _refused(status, wait_s, headers)
 
-    def lived_minute(self, symbol: str, day: Day) -> None:
+    def lived_minute(self, symbol: str, ms: int, bar: Day | Candle) -> None:
         """A candle of the market closed."""
         if self.past is not None:
-            values = (*day.ohlc, day.volume, day.quote, day.trades, day.bought, day.quote_bought)
-            self.past.history.lived(symbol, day.minute * 60_000, values)
+            numbers = (*bar.ohlc, bar.volume, bar.quote, bar.trades, bar.bought, bar.quote_bought)
+            self.past.history.lived(symbol, ms, numbers)
+
+    def listed(self, one: Instrument, onboard_ms: int) -> None:
+        """The market has one more instrument, which has no past before this."""
+        if self.past is not None and one.symbol not in self.past.history.listings:
+            price = one.mid / 10**one.tick
+            self.past.history.listings[one.symbol] = Listing(one.symbol, price, one.tick, one.lot, onboard_ms)
 
     def lived_agg(self, symbol: str) -> list[dict[str, Any]]:
         """The last aggregate trades that the market itself made, as REST tells them."""
@@ -101,7 +108,7 @@ class BinanceRest:
             last, bids, asks = _first(one, limit)
         else:
             last, bids, asks = events.top(one, limit)
-        ms = int(time.time() * 1000)
+        ms = self.venue.now_ms()
         times = {"E": ms, "T": ms} if self.venue.futures else {}
         return web.json_response({"lastUpdateId": last, **times, "bids": bids, "asks": asks}, headers=headers)
 
@@ -171,17 +178,19 @@ class BinanceRest:
         if isinstance(asked, web.Response):
             return asked
         one, headers = asked
-        body = {"openInterest": one.size_text(one.trade_id % 10**9), "symbol": one.symbol, "time": int(time.time() * 1000)}
+        ms = self.venue.now_ms()
+        self.venue.polled(one, ms)
+        body = {"openInterest": one.size_text(one.open_interest), "symbol": one.symbol, "time": ms}
         return web.json_response(body, headers=headers)
 
     async def _premium(self, request: web.Request) -> web.StreamResponse:
         symbol = request.query.get("symbol")
         if symbol is None:
             headers = self.counted(10)
-            rows = [_premium(one) for one in self.venue.market.instruments.values()]
+            rows = [_premium(one, self.venue.now_ms()) for one in self.venue.market.instruments.values()]
             return headers if isinstance(headers, web.Response) else web.json_response(rows, headers=headers)
         asked = self._asked(request, 1)
-        return asked if isinstance(asked, web.Response) else web.json_response(_premium(asked[0]), headers=asked[1])
+        return asked if isinstance(asked, web.Response) else web.json_response(_premium(asked[0], self.venue.now_ms()), headers=asked[1])
 
 
 def _limit(request: web.Request, default: int) -> int:
@@ -216,7 +225,7 @@ def _history(venue: Binance) -> History:
     return history
 
 
-def _premium(one: Instrument) -> dict[str, Any]:
-    mark = events.mark(one, int(time.time() * 1000))
+def _premium(one: Instrument, ms: int) -> dict[str, Any]:
+    mark = events.mark(one, ms)
     prices = {"markPrice": mark["p"], "indexPrice": mark["i"], "estimatedSettlePrice": mark["P"], "lastFundingRate": mark["r"]}
     return {"symbol": one.symbol, **prices, "interestRate": "0.00010000", "nextFundingTime": mark["T"], "time": mark["E"]}

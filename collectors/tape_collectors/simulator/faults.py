@@ -26,8 +26,8 @@ KINDS = {
     "truncate": "frames come cut off",
     "silence": "streams stop, the link lives (PONG still answers)",
     "half_open": "nothing comes, nothing is read, no pong, no FIN; the socket is dead for good",
-    "disconnect": "sockets are cut (TCP reset)",
-    "close": "the venue closes properly (24 h, slow consumer: code=1013)",
+    "disconnect": "sockets are cut (TCP reset; n=3: so many of them)",
+    "close": "the venue closes properly (24 h, slow consumer: code=1013; n=3: so many sockets)",
     "shutdown": "serverShutdown is announced",
     "restart": "the venue begins its sequences anew (maintenance)",
     "resend": "whole books are sent again",
@@ -47,13 +47,14 @@ KINDS = {
     "no_tokens": "Gamma knows the market but not its token ids",
 }
 _ONCE = ("disconnect", "close", "shutdown", "restart", "resend")
-_KEYS = {"p": float, "code": int, "delay_s": float, "venue": str, "stream": str}
+_KEYS = {"p": float, "code": int, "n": int, "delay_s": float, "venue": str, "stream": str}
 Frame = str | bytes
 
 
 @dataclass
 class Fault:
-    """One switch. ``at``: it hits only these frames or requests, counted from 0 among those it is meant for. ``count``: what it hit."""
+    """One switch. ``at``: it hits only these frames or requests, counted from 0 among those it is meant for. ``n``: it hits so many
+    sockets (0: all). ``count``: what it hit."""
 
     kind: str
     venue: str = "*"
@@ -61,6 +62,7 @@ class Fault:
     p: float = 1.0
     code: int = 1001
     delay_s: float = 1.0
+    n: int = 0
     at: tuple[int, ...] = ()
     count: int = 0
     seen: int = 0
@@ -92,6 +94,11 @@ class Faults:
         self.random = random.Random(f"{seed}/faults")
         self.listeners: list[Callable[[], None]] = []
         self._held: dict[tuple[int, str], str] = {}
+
+    @property
+    def holding(self) -> bool:
+        """Whether a frame waits for the next one of its stream."""
+        return bool(self._held)
 
     @contextmanager
     def on(self, kind: str, **settings: object) -> Iterator[Fault]:

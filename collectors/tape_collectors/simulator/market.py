@@ -24,7 +24,7 @@ class Change:
     best: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Fill:
     """One trade."""
 
@@ -86,6 +86,17 @@ class Instrument:
 
     def _size(self) -> int:
         return self.random.randint(1, 5 * 10**self.lot)
+
+    @property
+    def open_interest(self) -> int:
+        """Contracts that are open, in lots."""
+        return self.trade_id % 10**9
+
+    def premium(self) -> tuple[str, str, str, str]:
+        """(mark price, index price, estimated settlement price, funding rate) of a perpetual."""
+        bid, _, ask, _ = self.best()
+        price = self.price_text((bid + ask) // 2)
+        return price, price, price, "0.00010000"
 
     def price_text(self, price: int) -> str:
         """A price as the venue writes it."""

@@ -166,14 +166,16 @@ class VenueServer:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def cut(self, kind: str, code: int = 1001) -> int:
-        """disconnect or close, now; gives how many sockets it was."""
-        for client in list(self.clients):
+    def cut(self, kind: str, code: int = 1001, count: int = 0) -> int:
+        """disconnect or close ``count`` sockets (0: all) now; gives how many it was."""
+        clients = [client for client in self.clients if not client.closing]
+        clients = self.faults.random.sample(clients, min(count, len(clients))) if count else clients
+        for client in clients:
             if kind == "disconnect":
                 reset(client.socket.transport)
             elif kind == "close":
                 self.close(client, code, "slow consumer: send buffer full" if code in (1013, 4002) else "")
-        return len(self.clients)
+        return len(clients)
 
     def apply(self) -> None:
         """A fault was switched on: do at once what needs no frame to happen."""
@@ -236,6 +238,8 @@ class VenueServer:
     @web.middleware
     async def _faulty(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         path = request.path
+        if path.startswith("/control/"):
+            return await handler(request)
         if self.faults.first("unreachable", self.name, path) and request.transport is not None:
             reset(request.transport)
             return web.Response()

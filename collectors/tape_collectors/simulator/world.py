@@ -14,6 +14,10 @@ from tape_collectors.simulator.faults import Fault, Faults, Planned
 from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.load import Cycle, Load
 from tape_collectors.simulator.market import Market
+from tape_collectors.simulator.perpetual_control import PerpetualControl
+from tape_collectors.simulator.perpetual_listing import Planned as PlannedListing
+from tape_collectors.simulator.perpetual_server import Clock
+from tape_collectors.simulator.perpetuals import Perpetuals
 from tape_collectors.simulator.server import Exchange, VenueServer
 
 #: exchanges: where each is written; all of them serve the same kind of market
@@ -55,6 +59,8 @@ class Simulator:
     """``async with Simulator(["binance_spot"]) as sim: sim.endpoints``. Its task steps the market fifty times a second.
 
     ``keep``: the journal keeps every frame, and every book that ever was can be asked back (tests; memory grows).
+    ``perpetuals``: binance_usdm has so many and every stream of them, at ``rate`` frames a second (0: 15,000), on a ``clock`` of its own;
+    symbols come and go by ``plan``; ``weight`` a minute is what REST allows; connections live ``life_s`` (see ``perpetual_server``).
     ``load``: a Binance venue that sends pre-built frames of so many symbols (L0000USDT…), ``rate`` frames a second (0: flat out).
     """
 
@@ -74,6 +80,11 @@ class Simulator:
         keep: bool = False,
         load: Mapping[str, int] | None = None,
         rate: float = 0.0,
+        perpetuals: int = 0,
+        clock: Clock | None = None,
+        plan: Sequence[PlannedListing] = (),
+        weight: int = 0,
+        life_s: float = 86_400.0,
     ) -> None:
         for venue in venues:
             if venue not in VENUES:
@@ -93,6 +104,12 @@ class Simulator:
         for venue in venues:
             if load and venue in load:
                 self.servers[venue] = Load(Cycle(load[venue], futures=venue == "binance_usdm", seed=seed), rate=rate, host=host)
+            elif perpetuals and venue == "binance_usdm":
+                clock = clock or Clock()
+                market = Perpetuals(perpetuals, seed=seed, first_id=int(time.time()) * 1000, ms=clock.last)
+                self.markets[venue] = market
+                settings = {"rate": rate or 15_000.0, "step_s": step_s, "clock": clock, "weight": weight, "life_s": life_s}
+                self.servers[venue] = PerpetualControl(self.faults, market, host=host, journal=self.journal, plan=plan, **settings)
             elif venue == "polymarket":
                 from tape_collectors.simulator.polymarket import Polymarket
 
@@ -184,4 +201,4 @@ class Simulator:
                 elif fault.kind in ("restart", "resend"):
                     fault.count += server.restart() if fault.kind == "restart" else server.resend()
                 else:
-                    fault.count += server.cut(fault.kind, fault.code)
+                    fault.count += server.cut(fault.kind, fault.code, fault.n)

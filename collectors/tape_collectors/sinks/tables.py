@@ -11,6 +11,7 @@ from tape_collectors.market.rows import COLUMNS, Row
 #: a Parquet part is a file: it is worth being larger than a batch of a database, and nobody waits for it
 PARQUET_S = 60.0
 PARQUET_ROWS = 50_000
+SAVE_S = 10.0
 
 
 class TableSink:
@@ -41,9 +42,10 @@ class TableSink:
         spec = spec_of(table)
         return (PARQUET_ROWS, PARQUET_S) if self._files else (spec.batch_rows, spec.batch_s)
 
-    def close(self) -> None:
-        """No more is to come."""
-        self.tables.close()
+    @property
+    def save_s(self) -> float:
+        """The state is worth saving, with all that is pending, so often: as often as a table is written anyway."""
+        return PARQUET_S if self._files else SAVE_S
 
     def _known(self) -> dict[str, Cursor]:
         if self._cursors is None:

@@ -1,0 +1,161 @@
+"""The whole market from a venue's frame to a row: what is on the tapes is in the tables, each event once, whatever dies on the way.
+
+What should be there is read from the tapes' frames as plain JSON, by none of our decoders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tape_archive.format.lock import held
+from tape_archive.tables.tables import Tables, open_tables
+from tests.support.recording import arguments, environment, simulator, tape
+
+TYPES = "trades,l2_book,funding,index,liquidations,book_ticker,candles_1m"
+Facts = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
+
+
+@contextmanager
+def recorder(root: Path, endpoints: dict[str, str], *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "tape_collectors.cli.market_record", "--root", str(root), "--metrics-port", "-1", *options]
+    mine = [one for one in arguments(endpoints) if one == "--endpoint" or one.startswith("binance_usdm")]
+    pairs = [word for at, word in enumerate(arguments(endpoints)) if word.startswith("binance_usdm") for word in ("--endpoint", word)]
+    assert mine
+    child = subprocess.Popen([*command, *pairs], env=environment(**env), stderr=subprocess.PIPE)
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.terminate()
+        child.communicate(timeout=90)
+
+
+def recorded(root: Path) -> Facts:
+    """What the frames on the tapes say, each event once."""
+    facts: Facts = {"trades": {}, "l2_book": {}, "book_ticker": {}, "index": {}, "candles_1m": {}}
+    for line in tape(root, "binance_usdm"):
+        if line.data is None or line.request is not None:
+            continue
+        message = json.loads(line.data)
+        one = message.get("data") or {}
+        kind = message.get("stream", "").partition("@")[2]
+        name = f"{one.get('s', '')[:-4]}-USDT-PERP"
+        if kind == "aggTrade":
+            facts["trades"][name, one["a"]] = (float(one["p"]), float(one["q"]), "sell" if one["m"] else "buy", one["T"])
+        elif kind == "depth@100ms":
+            facts["l2_book"][name, one["u"]] = (one["U"], one["pu"], [float(p) for p, _ in one["b"]], [float(q) for _, q in one["a"]])
+        elif kind == "bookTicker":
+            facts["book_ticker"][name, one["u"]] = (float(one["b"]), float(one["B"]), float(one["a"]), float(one["A"]))
+        elif kind == "markPrice@1s":
+            facts["index"][name, one["E"]] = (float(one["i"]), float(one["p"]))
+        elif kind == "kline_1m" and one["k"]["x"]:
+            facts["candles_1m"][name, one["k"]["t"]] = tuple(float(one["k"][key]) for key in "ohlcv")
+    return facts
+
+
+def stored(tables: Tables) -> Facts:
+    def ms(at: Any) -> int:
+        return round(at.timestamp() * 1000)
+
+    def rows(table: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = tables.read(table).to_pylist()
+        return found
+
+    return {
+        "trades": {(r["symbol"], r["trade_id"]): (r["price"], r["amount"], r["side"], ms(r["timestamp"])) for r in rows("trades")},
+        "l2_book": {
+            (r["symbol"], r["last_update_id"]): (r["first_update_id"], r["previous_update_id"], r["bid_prices"], r["ask_amounts"])
+            for r in rows("l2_book")
+            if not r["snapshot"]
+        },
+        "book_ticker": {(r["symbol"], r["update_id"]): (r["bid"], r["bid_amount"], r["ask"], r["ask_amount"]) for r in rows("book_ticker")},
+        "index": {(r["symbol"], ms(r["timestamp"])): (r["index_price"], r["mark_price"]) for r in rows("index")},
+        "candles_1m": {
+            (r["symbol"], ms(r["timestamp"])): (r["open"], r["high"], r["low"], r["close"], r["volume"]) for r in rows("candles_1m")
+        },
+    }
+
+
+def same(root: Path, url: str) -> Facts:
+    tables = open_tables(url)
+    try:
+        there, here = stored(tables), recorded(root)
+        counts = {table: tables.count(table) for table in here}
+    finally:
+        tables.close()
+    for table, facts in here.items():
+        assert there[table] == facts, table
+        assert table == "l2_book" or counts[table] == len(facts), "none twice"
+    return here
+
+
+def wait(root: Path, child: subprocess.Popen[bytes], frames: int, seconds: float = 180.0) -> None:
+    """Until this process has recorded so many frames."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        status = root / "state" / "market.status.json"
+        told = json.loads(status.read_text()) if status.exists() else {}
+        if told.get("pid") == child.pid and told["frames"] >= frames:
+            return
+        assert child.poll() is None, f"the recorder ended: {child.communicate()[1].decode()}"
+        time.sleep(0.1)
+    child.kill()
+    raise AssertionError(f"not {frames} frames: {child.communicate()[1].decode()}")
+
+
+def test_what_is_on_the_tapes_is_in_the_tables(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with simulator(tmp_path, "--venues", "binance_usdm") as endpoints:
+        with recorder(root, endpoints, "--types", TYPES, "--custom", "3m", "--streams", "5") as child:
+            wait(root, child, 3000)
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=90)[1].decode()
+        assert child.returncode == 0 and "the tables do not have everything" not in said, said
+    facts = same(root, f"parquet://{root}")
+    assert all(facts[table] for table in ("trades", "l2_book", "book_ticker", "index"))
+    # Once more, and into another store: nothing new here, everything there.
+    again = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES, "--json"]
+    ran = subprocess.run(again, env=environment(), capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["rows"] == 0
+    other = f"parquet://{tmp_path / 'other'}"
+    ran = subprocess.run([*again, "--store", other], env=environment(), capture_output=True, text=True, check=True)
+    assert json.loads(ran.stdout)["rows"] > 0
+    same(root, other)
+
+
+@pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives: int) -> None:
+    """SIGKILL to the recorder, to the process that writes tables, or to both; connections are replaced meanwhile."""
+    root, chance = tmp_path / "data", random.Random(11)
+    cuts = [word for at in range(5, 60 * lives, 9) for word in ("--fault", f"drop@{at}s")]
+    with simulator(tmp_path, "--venues", "binance_usdm", *cuts[:40]) as endpoints:
+        for life in range(lives):
+            with recorder(root, endpoints, "--types", TYPES, "--streams", "5", TAPE_DRAIN_S="3") as child:
+                wait(root, child, 300)
+                time.sleep(chance.uniform(0.5, 4.0))
+                lock = root / "state" / "tables-1-of-1.lock"
+                if chance.random() < 0.6 and held(lock):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(lock.read_text()), signal.SIGKILL)
+                    time.sleep(chance.uniform(0.0, 1.0))
+                child.send_signal(signal.SIGKILL if life < lives - 1 else signal.SIGTERM)
+        # The writer of a killed recorder ends by itself; what it had no time for is done now.
+    done = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES]
+    for _ in range(100):
+        if subprocess.run(done, env=environment(), capture_output=True, check=False).returncode != 11:
+            break
+        time.sleep(0.5)
+    same(root, f"parquet://{root}")
