@@ -99,6 +99,10 @@ class Client:
             self.fetcher.fetch(self, fetch)
         return await waiting
 
+    def sync(self) -> None:
+        """The tape onto the disk; may run in another thread."""
+        self._tape.sync()
+
     # -- files -----------------------------------------------------------------------------------------------------------
 
     def place(self, path: str) -> Path:

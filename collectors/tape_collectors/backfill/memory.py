@@ -59,6 +59,7 @@ class Memory:
         self.names: dict[str, str] = {}
         self._known: dict[tuple[str, str, str, int, int], Entry] = {}
         self._never: dict[tuple[str, str, str], Spans] = {}
+        self._whys: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
         #: (symbol, start) of trades of which nobody knows how many there are -> up to when they were asked for
         self._asked: dict[tuple[str, int], int] = {}
         columns = (
@@ -90,6 +91,8 @@ class Memory:
             retries=_int(row["retry_count"]),
         )
         self._known[entry.table, entry.symbol, entry.interval, entry.start, entry.end] = entry
+        if entry.why:
+            self._whys.setdefault((entry.table, entry.symbol, entry.interval), []).append((entry.start, entry.end, entry.why))
         if entry.status == "completed" and not entry.rows:
             self._asked[entry.symbol, entry.start] = max(entry.end, self._asked.get((entry.symbol, entry.start), 0))
         if entry.status == "unfillable" and entry.table != "trades":
@@ -123,10 +126,8 @@ class Memory:
     def why(self, hole: Hole) -> str:
         """What was said of a gap, or of one that it has a part of."""
         mine = self._key(hole)
-        for key, entry in self._known.items():
-            if key[:3] == mine[:3] and entry.why and key[3] < mine[4] and mine[3] < key[4]:
-                return entry.why
-        return ""
+        said = self._whys.get(mine[:3], ())
+        return next((why for start, end, why in said if start < mine[4] and mine[3] < end), "")
 
     def found(self, holes: Iterable[Hole]) -> list[Entry]:
         """The entries of these holes, being filled from now on."""

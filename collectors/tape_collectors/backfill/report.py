@@ -100,9 +100,9 @@ def lines(made: Report, mode: str) -> Iterator[str]:
         return
     yield ""
     names = ("gaps", "missing", *(("filled",) if mode == "run" else ()), "unfillable", "failed")
-    yield f"{'rows of':16}" + "".join(f"{name:>12}" for name in names)
+    yield f"{'rows of':16}" + "".join(f"{name:>14}" for name in names)
     for table, total in sorted(made.tables.items()):
-        yield f"{table:16}" + "".join(f"{getattr(total, name):>12,}" for name in names)
+        yield f"{table:16}" + "".join(f"{getattr(total, name):>14,}" for name in names)
     yield ""
     asked = f"{made.requests:,} requests of weight {made.weight:,}, {made.files:,} files of the archive"
     if mode == "run":

@@ -187,6 +187,11 @@ class Run:
                 turn = iter(some)
                 for _ in range(min(_AT_ONCE if some[0].fetch else 2, len(some))):
                     group.create_task(self._work(turn))
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Rows are in the store only when what they are made of is on the disk."""
+        await asyncio.to_thread(self.client.sync)
         await self.batches.flush()
 
     async def _work(self, turn: Any) -> None:
@@ -267,7 +272,7 @@ class Run:
         self._filled.setdefault(_key(one), []).extend(numbers[place] for place in at)
         self._rows += count
         if self.batches.put(one.table, columns | more):
-            await self.batches.flush()
+            await self._flush()
 
     def _answer(self, hole: Hole, why: str, until: int | None = None) -> None:
         key = _key(hole)
@@ -292,8 +297,11 @@ class Run:
         for hole, status in left:
             self._add(totals, hole, status)
         rest: list[tuple[Hole, Entry]] = []
+        keyed: dict[tuple[str, str, str], list[Hole]] = {}
+        for one in still:
+            keyed.setdefault(_key(one), []).append(one)
         for hole, entry in entries:
-            lacking = [one for one in still if _key(one) == _key(hole) and _touch(one, hole)]
+            lacking = [one for one in keyed.get(_key(hole), ()) if _touch(one, hole)]
             missing = sum(map(rows_of, lacking))
             filled = rows_of(hole) - missing if rows_of(hole) else self._counted(hole)
             total = totals.setdefault(hole.table, Total())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import msgspec
-import numpy as np
 
 from tape_archive.format.errors import SettingsError
 from tape_archive.tables import laws
@@ -84,7 +83,7 @@ class Scan:
         if table == "trades":
             gaps = self.store.missing(table, lives, self.start, self.end, laws.Ids())
             holes = [_ids(name, gap) for name, some in gaps.items() for gap in some]
-            return holes + [hole for name in known for hole in self._ends(name, lives[name])]
+            return holes + self._ends(lives)
         if table == "open_interest":
             law = laws.polled(PERIOD_S)
             return _grid(table, f"{PERIOD_S // 60}m", law.step, self.store.missing(table, lives, self.start, self.end, law))
@@ -94,36 +93,47 @@ class Scan:
 
     def _by_hours(self, known: Mapping[str, Known]) -> dict[int, list[str]]:
         """Symbols by the hours between their settlements, as the rows that are there tell; eight where they do not."""
+        rows = self.store.read("funding", None, self.start - 14 * 24 * _HOUR, self.end, columns=("symbol", "timestamp"))
+        hours = nanoseconds(rows["timestamp"]) // _HOUR
+        steps: dict[str, int] = {}
+        before: tuple[str, int] = ("", 0)
+        names = [str(name) for name in rows["symbol"].to_pylist()]
+        for name, hour in zip(names, hours.tolist(), strict=True):
+            if name == before[0] and hour > before[1]:
+                steps[name] = min(steps.get(name, 8), hour - before[1])
+            before = name, hour
         found: dict[int, list[str]] = {}
         for name in known:
-            rows = self.store.read("funding", name, self.start - 14 * 24 * _HOUR, self.end, columns=("timestamp",))
-            times = np.unique(nanoseconds(rows["timestamp"]) // _HOUR)
-            steps = np.diff(times)
-            found.setdefault(int(min(8, steps.min())) if len(steps) else 8, []).append(name)
+            found.setdefault(steps.get(name, 8), []).append(name)
         return found
 
-    def _ends(self, name: str, life: laws.Life) -> list[Hole]:
-        """Trades before the first and after the last that is there: how many nobody knows."""
-        begun, ended = max(self.start, life.listed or 0), min(self.end, life.delisted or self.end)
-        last = self._newest(name, begun, ended)
-        if last is None:
-            return [Hole("trades", name, "", 1, 0, 0, begun, ended)] if self._names is not None and begun < ended else []
-        number, time = last
-        return [Hole("trades", name, "", 1, number + 1, 0, time, ended)] if ended - time > _QUIET else []
+    def _ends(self, lives: Mapping[str, laws.Life]) -> list[Hole]:
+        """Trades after the last one that is there, or where there is none at all: how many nobody knows."""
+        newest = self._newest(set(lives))
+        found = []
+        for name, life in lives.items():
+            begun, ended = max(self.start, life.listed or 0), min(self.end, life.delisted or self.end)
+            if name in newest:
+                number, time = newest[name]
+                if ended - time > _QUIET:
+                    found.append(Hole("trades", name, "", 1, number + 1, 0, time, ended))
+            elif self._names is not None and begun < ended:
+                found.append(Hole("trades", name, "", 1, 0, 0, begun, ended))
+        return found
 
-    def _newest(self, name: str, begun: int, ended: int) -> tuple[int, int] | None:
-        """(id, time) of the last trade of the span."""
-        width = _HOUR
-        until = ended
-        while until > begun:
-            since = max(begun, until - width)
-            rows = self.store.read("trades", name, since, until, columns=("timestamp", "trade_id"))
-            if len(rows):
-                ids = np.asarray(rows["trade_id"].to_numpy(), np.int64)
-                at = int(ids.argmax())
-                return int(ids[at]), int(nanoseconds(rows["timestamp"])[at])
+    def _newest(self, names: set[str]) -> dict[str, tuple[int, int]]:
+        """(id, time) of the last trade of each symbol in the span, looked for further and further back."""
+        found: dict[str, tuple[int, int]] = {}
+        until, width = self.end, _HOUR
+        while until > self.start and names - found.keys():
+            since = max(self.start, until - width)
+            rows = self.store.read("trades", None, since, until, columns=("symbol", "timestamp", "trade_id"))
+            last = rows.group_by("symbol").aggregate([("trade_id", "max"), ("timestamp", "max")])
+            times = nanoseconds(last["timestamp_max"]).tolist()
+            for row, time in zip(last.select(["symbol", "trade_id_max"]).to_pylist(), times, strict=True):
+                found.setdefault(row["symbol"], (row["trade_id_max"], time))
             until, width = since, width * 6
-        return None
+        return found
 
 
 def _grid(table: str, interval: str, step: int, gaps: Mapping[str, Iterable[Gap]]) -> list[Hole]:

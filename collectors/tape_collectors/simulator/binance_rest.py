@@ -221,7 +221,7 @@ def _history(venue: Binance) -> History:
     now = int(time.time() * 1000)
     found = {symbol: (one.mid / 10**one.tick, one.tick, one.lot) for symbol, one in venue.market.instruments.items()}
     history = History(listings(found, venue.market.seed, now), seed=venue.market.seed)
-    history.lives_from(now)
+    history.lives_from(now, {symbol: one.agg_id for symbol, one in venue.market.instruments.items()})
     return history
 
 

@@ -8,7 +8,7 @@ has no trades, no candles, no funding and no open interest, and the trades' ids 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -122,13 +122,19 @@ class History:
         self.rate = trades_per_hour
         self.outages = outages
         self._begun = int(_FAR)
+        #: what is added to the ids of a symbol
+        self._shift: dict[str, int] = {}
         self._lived: dict[tuple[str, int], tuple[int, ...]] = {}
         self._day = lru_cache(maxsize=256)(self._minutes)
         self._coarse = lru_cache(maxsize=8192)(self._aggregated)
 
-    def lives_from(self, ms: int) -> None:
-        """From this time on there are no trades but those of a market that lives, and no candles but ``lived`` ones."""
+    def lives_from(self, ms: int, last_ids: Mapping[str, int]) -> None:
+        """From this time on there are no trades but those of a market that lives, and no candles but ``lived`` ones. ``last_ids``: of each
+        symbol the id before the market's first trade, at which the past ends."""
         self._begun = ms
+        for symbol, last in last_ids.items():
+            before = self.fills(symbol, ms - DAY // 2, ms).id
+            self._shift[symbol] = last - int(before[-1]) if len(before) else 0
 
     def lived(self, symbol: str, ms: int, values: tuple[int, ...]) -> None:
         """A minute that a market lived: open, high, low, close, volume, quote volume, trades, what takers bought in base and in quote."""
@@ -175,7 +181,8 @@ class History:
 
     def fills_from(self, symbol: str, first_id: int, count: int, until_ms: int) -> Fills:
         """The first ``count`` trades whose id is at least this one, before a time."""
-        found, hour = self._hours(symbol, np.zeros(0, dtype=np.int64)), max(first_id, self.first_id(symbol)) // self.rate
+        lowest = self.listings[symbol].onboard_ms // HOUR * self.rate
+        found, hour = self._hours(symbol, np.zeros(0, dtype=np.int64)), max(first_id - self._shift.get(symbol, 0), lowest) // self.rate
         while len(found) < count and hour * HOUR < until_ms:
             ahead = max(2, 2 * (count - len(found)) // self.rate)
             some = self._hours(symbol, np.arange(hour, hour + ahead, dtype=np.int64))
@@ -183,10 +190,6 @@ class History:
             found = Fills(*(np.concatenate((getattr(found, name), getattr(some, name))) for name in ("id", "ms", "price", "size", "sells")))
             hour += ahead
         return found.part(slice(count))
-
-    def first_id(self, symbol: str) -> int:
-        """No trade has a lower id."""
-        return self.listings[symbol].onboard_ms // HOUR * self.rate
 
     def _hours(self, symbol: str, hours: Ints) -> Fills:
         one = self.listings[symbol]
@@ -197,7 +200,7 @@ class History:
         bits = mix(key(self.seed, symbol, "what"), ids)
         sells = (bits & np.uint64(1)).astype(bool)
         size = 1 + ((bits >> np.uint64(1)) % np.uint64(5 * 10**one.lot)).astype(np.int64)
-        some = Fills(ids, ms, self.price(symbol, ms) + ~sells, size, sells)
+        some = Fills(ids + self._shift.get(symbol, 0), ms, self.price(symbol, ms) + ~sells, size, sells)
         return some.part(self.listed(symbol, ms) & (ms < self._begun))
 
     # -- candles ---------------------------------------------------------------------------------------------------------
