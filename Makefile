@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: demo record test lint bench bench-storage campaign clean
+.PHONY: demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -39,6 +39,18 @@ bench: $(VENV)/.installed ## frames a second beside the floor and beside cryptof
 
 bench-storage: $(VENV)/.installed ## how small tick Parquet is, and how fast an hour of it is read
 	$(BIN)/python -m benchmarks.storage
+
+bench-features: $(VENV)/.installed ## what OFI, CVD, z-scores and the rest cost for each trade and book update, beside pandas
+	$(BIN)/python -m benchmarks.features
+
+bench-archive: $(VENV)/.installed ## how small tapes become, and what merging a day of ticks costs
+	$(BIN)/python -m benchmarks.archive
+
+bench-space: $(VENV)/.installed ## how much disk a reader needs for a week of windows
+	$(BIN)/python -m benchmarks.space
+
+bench-access: $(VENV)/.installed ## reading over SSH beside scp, sshfs, rclone and paramiko, 50 ms away
+	$(BIN)/python -m benchmarks.access
 
 campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
 	$(BIN)/python -m pytest -q -m long

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.perpetuals [seconds] [perpetuals] [rate]``: what the simulator of a whole market costs by itself.
+"""``python -m benchmarks.perpetuals [seconds] [perpetuals] [rate] [option of tape simulate …]``: what the simulator of a whole market costs by itself.
 
 The simulator is one process; a client that only counts is another. Every stream of every perpetual, 200 a connection.
 """
@@ -71,13 +71,33 @@ async def measure(endpoints: dict[str, str], process: psutil.Process, seconds: f
     )
     for name, row in totals.items():
         print(f"  {name:16} {row['count'] / wall:9,.1f}/s")
+    for order in ("list?count=40", "delist?count=15", "cut?count=3"):
+        begun = time.monotonic()
+        done = await asyncio.to_thread(ask, f"{rest}/control/{order}", b"")
+        print(f"{order}: {(time.monotonic() - begun) * 1000:.0f} ms, {done.get('connections') or len(done['symbols'])} of them")
+    frames = Counter.frames
+    await asyncio.sleep(1)
+    state = await asyncio.to_thread(ask, rest + "/control/status")
+    print(f"after that: {state['trading']} trading, {state['connections']} connections, {Counter.frames - frames:,} frames in a second")
 
 
 def main() -> None:
-    seconds, count, rate = (sys.argv[1:] + ["20", "600", "15000"][len(sys.argv) - 1 :])[:3]
+    seconds, count, rate = (sys.argv[1:4] + ["20", "600", "15000"][len(sys.argv) - 1 :])[:3]
     with tempfile.TemporaryDirectory(prefix="tape-perpetuals-") as name:
         ports = Path(name) / "ports.json"
-        simulate = [sys.executable, "-m", "tape_archive", "simulate", "--perpetuals", count, "--rate", rate, "--port-file", str(ports)]
+        simulate = [
+            sys.executable,
+            "-m",
+            "tape_archive",
+            "simulate",
+            "--perpetuals",
+            count,
+            "--rate",
+            rate,
+            "--port-file",
+            str(ports),
+            *sys.argv[4:],
+        ]
         server = subprocess.Popen([*pinned(0), *simulate], stdout=subprocess.DEVNULL)
         try:
             while not ports.exists():

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from hypothesis import settings
+
+# A slow machine fails no test.
+settings.register_profile("tape", deadline=None)
+settings.load_profile("tape")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from tape_access.mounted import MountStore, mount_of
 from tape_access.places import Places, Window, reachable
 from tape_access.remote import Remote
 from tape_access.sources import cache_folder, remote_store, temporary
-from tape_archive.format.errors import Busy, NotFound
+from tape_archive.format.errors import Busy, NotFound, SettingsError
 from tape_archive.stores import Store
 from tape_archive.stores.fallback import Fallback
 
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
     from tape_access.coverage import Coverage
     from tape_access.window import WindowData
+    from tape_collectors.venues.polymarket.symbols import Window as Named
 
 log = logging.getLogger(__name__)
 Moment = int | float | str | datetime
 SECOND = 1_000_000_000
+HOUR = 3600 * SECOND
 __all__ = ["DataAccessor", "Window"]
 
 
@@ -66,9 +68,9 @@ class DataAccessor:
         hot = Path(hot_dir).name if hot_dir is not None else "real_hot"
         store = remote_store(remote, vps_user, vps_host, vps_archive_path)
         mounted = mount_of(self.root / hot)
-        if mounted:
-            mount = MountStore(self.root)
-            store = Fallback(mount, store) if store is not None else mount
+        self._mount = MountStore(self.root) if mounted else None
+        if self._mount is not None:
+            store = Fallback(self._mount, store) if store is not None else self._mount
         elif store is None and not reachable(self.root):
             raise NotFound(f"{self.root} is no folder; give the --root of the recorders")
         self.cache = Cache(cache_folder(cache_dir, store, self.root), round(cache_max_size_mb * MEGABYTE))
@@ -99,8 +101,12 @@ class DataAccessor:
         return [one for one in found if coin in (None, one.coin) and timeframe in (None, one.timeframe)]
 
     def list_all_windows(self, coin: str = "btc", timeframe: str = "15m", use_cache: bool = True) -> list[int]:
-        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising. ``use_cache=False`` looks at the remote
-        side now, even if it was looked at in the last seconds."""
+        """The starts (epoch seconds) of the recorded windows of one coin and time frame, rising; empty where windows are recorded, but none
+        of these. ``use_cache=False`` looks at the remote side now, even if it was looked at in the last seconds. Raises as ``windows``, and
+        SettingsError for a coin or time frame that has no windows."""
+        from tape_collectors.venues.polymarket.symbols import check
+
+        check(coin, timeframe)
         if not use_cache and self.remote is not None:
             self.remote.windows(0.0)
         return list(self.places.starts((coin, timeframe)))
@@ -126,23 +132,25 @@ class DataAccessor:
         return self.cache.stats()
 
     def prefetch(self, starts: Iterable[Moment], coin: str = "btc", timeframe: str = "15m") -> None:
-        """Bring these windows into the cache, in the background."""
-        kind = (coin, timeframe)
+        """Bring these windows into the cache, in the background. Raises as ``get_window_jsonl`` for a start that is none."""
         for start in starts:
-            second = _ns(start) // SECOND
-            self.places.soon(kind, second)
+            window = self._named(start, coin, timeframe)
+            self.places.soon((window.coin, window.timeframe), window.start)
 
-    def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
+    def _named(self, start: Moment, coin: str, timeframe: str) -> Named:
         from tape_collectors.venues.polymarket.symbols import at, check, parse
 
         if isinstance(start, str) and "up" in start:
-            window = parse(start)
-        else:
-            check(coin, timeframe)
-            second = start if isinstance(start, int) and 0 < start < 100_000_000_000 else _ns(start) // SECOND
-            window = at(coin, timeframe, second)
-            if window.start != second:
-                raise self._nearest(window.coin, window.timeframe, second)
+            return parse(start)
+        check(coin, timeframe)
+        second = start if isinstance(start, int) and 0 < start < 100_000_000_000 else _ns(start) // SECOND
+        window = at(coin, timeframe, second)
+        if window.start != second:
+            raise self._nearest(window.coin, window.timeframe, second)
+        return window
+
+    def _file(self, start: Moment, coin: str, timeframe: str, *, plain: bool, prefetch: bool) -> Path:
+        window = self._named(start, coin, timeframe)
         kind = window.coin, window.timeframe
         if prefetch:
             self.places.walked(kind, window.start)
@@ -235,19 +243,36 @@ class DataAccessor:
         from tape_access.ticks import read
 
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        table = read(self._files.ticks(exchange, symbol, bounds[0], bounds[1]), exchange, symbol, bounds[0], bounds[1], columns)
+        table = read(lambda: self._files.ticks(exchange, symbol, *bounds), f"{exchange} {symbol}", bounds[0], bounds[1], columns)
         return table if arrow else table.to_pandas()
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
-        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). Raises NotFound for no tape."""
+        """What is complete, what is missing and why: one entry a stream (see docs/reference/coverage.md). What is told is read from the
+        tapes themselves: of a remote side those of the asked hours are brought into the cache, so both times are needed. Raises NotFound
+        for no tape, SettingsError."""
         from tape_access.coverage import of_root
         from tape_collectors.venues import canonical
 
+        name = canonical(venue) if venue else None
         bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
-        rows = of_root(self.root, venue=canonical(venue) if venue else None, from_ns=bounds[0], to_ns=bounds[1])
+        if self._files.far and not all(bounds):
+            raise SettingsError("coverage of a remote side reads its tapes: give start and end")
+        rows = of_root(self._files.tapes(name, *bounds), venue=name, from_ns=bounds[0], to_ns=bounds[1])
+        if self._files.far and name in (None, "polymarket"):
+            rows += self._window_coverage(*bounds)
         if not rows:
-            raise NotFound(f"no tape under {self.root}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else ""))
+            raise NotFound(
+                f"no tape under {self.places.names}" + (f" of {venue}" if venue else "") + (" in that time" if any(bounds) else "")
+            )
         return rows
+
+    def _window_coverage(self, start: int, end: int) -> list[Coverage]:
+        from tape_access.coverage import of_file
+
+        # A window's file begins before the window does, and goes on until its result is there.
+        some = [one for one in self.windows() if one.start * SECOND - HOUR <= end and one.end * SECOND + HOUR >= start]
+        files = (self._file(one.slug, one.coin, one.timeframe, plain=False, prefetch=False) for one in some)
+        return [row for file in files for row in of_file(file, "polymarket", from_ns=start, to_ns=end)]
 
 
 def _ns(at: Moment) -> int:

@@ -97,7 +97,10 @@ class Catalog:
         asked = [self.cold, self.hot, f"{self.hot}/{NAME}", *known]
         found = dict(zip(asked, self.store.stats(asked), strict=True))
         if found[self.cold] is None and found[self.hot] is None:
-            raise NotFound(f"{self.store.url} has neither {self.hot} nor {self.cold}; is it the --root of the recorders?")
+            raise NotFound(
+                f"{self.store.url} has neither {self.hot} nor {self.cold}; is it the --root of the recorders? "
+                "From the home there: VPS_PATH=polymarket, or sftp://[user@]host/~/polymarket"
+            )
         now = time.time()
         changed = self._cold(found)
         changed |= self._hot(found)
@@ -124,8 +127,10 @@ class Catalog:
         sizes = {month: getattr(found.get(f"{self.cold}/{month}/{NAME}"), "bytes", None) for month in stale}
         for month, windows in zip(stale, self._all(lambda month: self._month(month, sizes[month]), stale), strict=True):
             self._months[month] = windows
-        for entry in found.values():
-            self._note(entry)
+        for path, entry in found.items():
+            # What is hot is noted when it has been looked at.
+            if path.startswith(self.cold):
+                self._note(entry)
         return self._changed() if stale or gone else False
 
     def _stale(self, month: str, manifest: Entry | None) -> bool:

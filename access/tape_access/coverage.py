@@ -170,7 +170,7 @@ def of_root(root: Path, *, venue: str | None = None, from_ns: int = 0, to_ns: in
         rows: dict[Key, Row] = {}
         for stream in dict.fromkeys(segment.stream for segment in known if segment.venue == name):
             scan = _Scan(name, rows, span)
-            for segment in _within([one for one in known if (one.venue, one.stream) == (name, stream)], span):
+            for segment in within([one for one in known if (one.venue, one.stream) == (name, stream)], span):
                 _read(scan, segment.file)
             scan.end("")
         # The prices' own tape of Polymarket and each window's are told apart by the slug.
@@ -192,8 +192,8 @@ def of_file(path: Path, venue: str, *, from_ns: int = 0, to_ns: int = 0) -> list
     return _finished(venue, rows, (from_ns, to_ns), edges=False)
 
 
-def _within(known: Sequence[Segment], span: tuple[int, int]) -> list[Segment]:
-    """The segments of one tape that tell of a span: its hours, and one hour that was recorded before and after it."""
+def within(known: Sequence[Segment], span: tuple[int, int]) -> list[Segment]:
+    """Of one tape: the segments that tell of a span: its hours, and one hour that was recorded before and after it."""
     hours = sorted({segment.hour for segment in known})
     low = max((hour for hour in hours if hour <= span[0]), default=0)
     low = max((hour for hour in hours if hour < low), default=low) if span[0] else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path, PurePosixPath
 
 from tape_access import series
@@ -10,10 +11,14 @@ from tape_access.places import reachable
 from tape_access.remote import Remote
 from tape_access.sync import Sync
 from tape_archive.format.errors import NotFound
-from tape_archive.format.ticks import FOLDER, day_of, part_of, uncovered
+from tape_archive.format.layout import element, segment
+from tape_archive.format.ticks import FOLDER, PartFile, day_of, meets, part_of, settled, uncovered
 from tape_archive.stores import Entry
 
 SECOND = 1_000_000_000
+_LAST = 1 << 62
+#: a folder changed so lately may change again without its time telling (clocks of two machines differ)
+_FRESH_NS = 60 * SECOND
 
 
 class Files:
@@ -22,6 +27,11 @@ class Files:
     def __init__(self, root: Path | None, remote: Remote | None) -> None:
         self.root, self.remote = root, remote
         self._lock = threading.Lock()
+
+    @property
+    def far(self) -> bool:
+        """Whether tapes are read from another machine."""
+        return self.remote is not None and not (self.root is not None and reachable(self.root / "raw"))
 
     def series(self, out: str, start: int | None, end: int | None) -> Path:
         """The path of the series (its dated files lie beside it), times in unix ns. Raises NotFound, StoreUnavailable."""
@@ -35,24 +45,69 @@ class Files:
         chosen = series.select(base, entries, bounds[0], bounds[1])
         return self._bring([entries[path] for path in chosen]) / out
 
-    def ticks(self, exchange: str, symbol: str, start: int | None, end: int | None) -> Path:
-        """The root under which the market's ticks lie."""
+    def ticks(self, exchange: str, symbol: str, start: int | None, end: int | None) -> list[PartFile]:
+        """The parts, on this machine, of a market's days of these times. Raises NotFound, StoreUnavailable, ``ticks.Gone``."""
+        from tape_access.ticks import Gone, here, market
+
+        begin, last = start or 0, _LAST if end is None else end
         if self.remote is None or (self.root is not None and reachable(self.root / FOLDER)):
             assert self.root is not None
             reachable(self.root / FOLDER)
-            return self.root
-        from tape_access.ticks import market
-
+            return here(self.root, exchange, symbol, begin, last)
         there = {name: f"{FOLDER}/exchange={name}" for name in self._keys(FOLDER, "exchange=")}
         found = market(exchange, symbol, list(there), lambda name: self._keys(there[name], "symbol="), self.remote.store.url)
-        folder = f"{there[found[0]]}/symbol={found[1]}"
+        days = [day for day in self._list(f"{there[found[0]]}/symbol={found[1]}") if day.folder and meets(day_of(day.name), begin, last)]
+        try:
+            named = {entry.path: entry for day in self._settled(days) for entry in day}
+            parts = uncovered(part for part in map(part_of, named) if part is not None)
+            parts = [part for part in parts if meets((part.first, part.last), begin, last)]
+            folder = self._bring([named[part.path] for part in parts])
+        except NotFound as error:
+            raise Gone(str(error)) from None
+        return [PartFile(part.first, part.last, str(folder / part.path)) for part in parts]
+
+    def _settled(self, days: list[Entry]) -> list[list[Entry]]:
+        """What is in each folder. One that changed meanwhile, or may have, is listed until two listings agree (see ``ticks.settled``)."""
+        assert self.remote is not None
+        store = self.remote.store
+        listed = [self._list(day.path) for day in days]
+        after = self.remote.ask(lambda: store.stats([day.path for day in days]))
+        for at, (day, now) in enumerate(zip(days, after, strict=True)):
+            if now is None or not now.mtime_ns or now.mtime_ns != day.mtime_ns or time.time_ns() - now.mtime_ns < _FRESH_NS:
+                listed[at] = settled(lambda day=day: self._list(day.path))  # type: ignore[misc]
+        return listed
+
+    def tapes(self, venue: str | None, start: int, end: int) -> Path:
+        """The root under which the raw tapes lie that tell of a time (unix ns), as ``coverage.within`` chooses them."""
+        if not self.far:
+            assert self.root is not None
+            reachable(self.root / "raw")
+            return self.root
+        # A machine may have windows and no raw tapes, or none of this venue.
+        there = {entry.name for entry in self._list("") if entry.folder}
+        venues = [entry for entry in self._list("raw") if entry.folder] if "raw" in there else []
         wanted: list[Entry] = []
-        for day in self._list(folder):
-            if day.folder and _meets(day_of(day.name), start, end):
-                named = {entry.path: entry for entry in self._list(day.path)}
-                parts = uncovered(part for part in map(part_of, named) if part is not None)
-                wanted += [named[part.path] for part in parts if _meets((part.first, part.last), start, end)]
+        for one in [entry for entry in venues if venue is None or entry.name == element(venue)]:
+            for stream in self._list(one.path):
+                wanted += self._hours(stream, (start, end)) if stream.folder else []
         return self._bring(wanted)
+
+    def _hours(self, stream: Entry, span: tuple[int, int]) -> list[Entry]:
+        """The segments of one tape: of the days of the span, and of the nearest that have something before and behind it."""
+        from tape_access.coverage import within
+
+        days = sorted((meant[0], day) for day in self._list(stream.path) if (meant := day_of(f"date={day.name}")) is not None)
+        before = [day for begin, day in days if begin <= span[0]]
+        inside = [day for begin, day in days if span[0] < begin <= span[1]]
+        after = [day for begin, day in days if begin > span[1]]
+        named = {self._here / entry.path: entry for day in (*before[-2:], *inside, *after[:1]) for entry in self._list(day.path)}
+        known = sorted(found for path in named if (found := segment(path)) is not None)
+        return [named[one.file] for one in within(known, span)]
+
+    @property
+    def _here(self) -> Path:
+        assert self.remote is not None
+        return self.remote.cache.folder / "files"
 
     def _keys(self, folder: str, key: str) -> list[str]:
         return [entry.name.removeprefix(key) for entry in self._list(folder) if entry.folder and entry.name.startswith(key)]
@@ -69,7 +124,7 @@ class Files:
         """Copies in the cache, as new as what was listed."""
         assert self.remote is not None
         remote = self.remote
-        here = remote.cache.folder / "files"
+        here = self._here
         with self._lock:
             sync = Sync(remote.store, here)
             for entry in entries:
@@ -77,7 +132,3 @@ class Files:
                     remote.cache.room(entry.bytes, {here / one.path for one in entries})
                     remote.ask(lambda entry=entry: sync.bring(entry))  # type: ignore[misc]
         return here
-
-
-def _meets(span: tuple[int, int] | None, start: int | None, end: int | None) -> bool:
-    return span is not None and (start is None or span[1] >= start) and (end is None or span[0] <= end)

@@ -9,27 +9,30 @@ from __future__ import annotations
 import builtins
 import contextlib
 import os
-import re
 import select
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
+from tape_access.mount_table import mount_of
 from tape_archive.format import errors
 from tape_archive.format.errors import LocalError, NotFound, StoreDenied, StoreError, StoreUnavailable
 from tape_archive.stores.local import LocalStore
 from tape_archive.stores.store import Entry, there
 
-#: one answer; a file is asked for in pieces
-_PIECE = 4 << 20
+__all__ = ["MountStore", "mount_of"]
+#: one answer; a file is asked for in pieces, each of which has the whole deadline: a slow line is no hung one
+_PIECE = 1 << 20
 #: killed, and not gone yet
 _DYING: list[subprocess.Popen[bytes]] = []
+_CHILD = "import sys; from tape_access.mounted import _serve; _serve(sys.argv[1])"
 _HEAD = struct.Struct(">BQ")
 _ERRORS = {kind.__name__: kind for kind in (NotFound, StoreDenied, StoreError, StoreUnavailable)}
 
@@ -41,31 +44,6 @@ class _Ask(msgspec.Struct, array_like=True):
     length: int = 0
 
 
-def mount_of(path: Path) -> str:
-    """The mount point of the FUSE file system that a path lies on; empty if it lies on none. Nothing on the mount is touched."""
-    # Not resolve(): that would ask the mount.
-    wanted = os.path.abspath(path)  # noqa: PTH100
-    found = ""
-    for place, kind in _mounts():
-        if (wanted == place or wanted.startswith(place.rstrip("/") + "/")) and len(place) >= len(found):
-            found = place if "fuse" in kind or kind == "nfs" else ""
-    return found
-
-
-def _mounts() -> Iterator[tuple[str, str]]:
-    """(mount point, kind) of what is mounted."""
-    try:
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            words, _, rest = line.partition(" - ")
-            place = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), words.split()[4])
-            yield place, rest.split()[0]
-    except FileNotFoundError:
-        ran = subprocess.run(["/sbin/mount"], capture_output=True, text=True, check=False, timeout=5)
-        for line in ran.stdout.splitlines():
-            if match := re.match(r"^.* on (.+) \(([^,)]+)", line):
-                yield match[1], match[2]
-
-
 class MountStore:
     """A folder of a mount, as a Store that never waits longer than ``seconds`` for an answer. It is only read."""
 
@@ -73,6 +51,8 @@ class MountStore:
         self.root = root
         self.url = str(root)
         self.seconds = seconds
+        #: how long the last ``alive`` took
+        self.answered_s = 0.0
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._pid = 0
@@ -126,11 +106,16 @@ class MountStore:
 
     def alive(self) -> bool:
         """Whether the mount answers in time."""
+        with self._lock:
+            self._started()
+        begun = time.monotonic()
         try:
             # A stat may be answered by the kernel alone.
             self._ask("free", "")
         except (StoreUnavailable, NotFound):
             return False
+        finally:
+            self.answered_s = time.monotonic() - begun
         return True
 
     # -- the child -------------------------------------------------------------------------------------------------------
@@ -168,12 +153,17 @@ class MountStore:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._pid != os.getpid() or self._child.poll() is not None:
             self._end()
-            command = [sys.executable, "-m", "tape_access.mounted", str(self.root)]
-            # It finds what this process finds, however that was put on the path.
-            path = os.pathsep.join(os.path.abspath(one) for one in sys.path)  # noqa: PTH100
+            command = [sys.executable, "-c", _CHILD, os.path.abspath(self.root)]  # noqa: PTH100
+            # It finds what this process finds, however that was put on the path; but looks for nothing on the mount.
+            mount = mount_of(self.root)
+            path = os.pathsep.join(at for at in map(os.path.abspath, sys.path) if not mount or not f"{at}/".startswith(f"{mount}/"))
             environment = {**os.environ, "PYTHONPATH": path}
             pipe = subprocess.PIPE
-            self._child = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, start_new_session=True)
+            # Not in this folder, which may lie on the mount; and without our stderr: a child that cannot die would keep it open, and with
+            # it whoever reads what we say.
+            self._child = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=environment, cwd="/", start_new_session=True
+            )
             self._pid = os.getpid()
             # Its start is not the mount's time.
             assert self._child.stdout is not None
@@ -219,7 +209,3 @@ def _serve(root: str) -> None:
             ok, answer = 0, msgspec.json.encode((kind, str(error)))
         out.write(_HEAD.pack(ok, len(answer)) + answer)
         out.flush()
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])

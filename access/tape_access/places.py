@@ -83,7 +83,11 @@ class Places:
         if self.remote is not None:
             return self.remote.windows() if fresh else self.remote.catalog.windows
         if not there:
-            raise NotFound(f"no window is recorded: {self.root} has neither {self.hot} nor real_archive; is it the --root of poly-record?")
+            assert self.root is not None
+            raise NotFound(
+                f"no window is recorded: {self.root.absolute()} has neither {self.hot} nor real_archive; is it the --root of poly-record? "
+                "Where that is on another machine: set VPS_HOST and VPS_USER, or TAPE_REMOTE"
+            )
         return {}
 
     def slugs(self) -> set[str]:

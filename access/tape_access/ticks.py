@@ -25,20 +25,33 @@ _EARLIER = {
     **{"okx_perp": "okx_swap", "bybit_perp": "bybit_linear", "gate_perp": "gate_futures"},
 }
 _LAST = 1 << 62
+#: the parts of a day are merged once: more looks than this are no accident
+_LOOKS = 20
 
 
-def read(root: Path, exchange: str, symbol: str, start: int | None, end: int | None, columns: Sequence[str] | None) -> pa.Table:
-    """The rows with ``start <= ts_recv <= end`` (unix ns), ``price`` and ``amount`` as float64. Raises NotFound where there is none,
-    SettingsError for an unknown column, Corrupt."""
+class Gone(NotFound):
+    """A part that was there a moment ago: the archiver has made one larger part of it and others. Look again."""
+
+
+def read(
+    find: Callable[[], Sequence[PartFile]], market: str, start: int | None, end: int | None, columns: Sequence[str] | None
+) -> pa.Table:
+    """The rows with ``start <= ts_recv <= end`` (unix ns), ``price`` and ``amount`` as float64, of the parts that ``find`` gives. Raises
+    NotFound where there is none, SettingsError for an unknown column, Corrupt."""
     import pyarrow as pa
 
     wanted = _columns(columns)
-    folder = _market(root, exchange, symbol)
     begin, last = start or 0, _LAST if end is None else end
-    tables = [_part(part, begin, last, wanted) for part in parts(folder) if part.last >= begin and part.first <= last]
+    for left in reversed(range(_LOOKS)):
+        try:
+            tables = [_part(part, begin, last, wanted) for part in find() if part.last >= begin and part.first <= last]
+            break
+        except Gone:
+            if not left:
+                raise
     tables = [table for table in tables if table.num_rows]
     if not tables:
-        raise NotFound(f"no ticks of {exchange} {symbol} in that time")
+        raise NotFound(f"no ticks of {market} in that time")
     return pa.concat_tables(tables, promote_options="permissive").select(wanted)
 
 
@@ -53,8 +66,10 @@ def _columns(columns: Sequence[str] | None) -> list[str]:
 # -- which market ------------------------------------------------------------------------------------------------------------------
 
 
-def _market(root: Path, exchange: str, symbol: str) -> Path:
-    return market_folder(root, *market(exchange, symbol, exchanges(root), lambda name: symbols(root, name), str(root)))
+def here(root: Path, exchange: str, symbol: str, begin: int, last: int) -> list[PartFile]:
+    """The parts of a market under a root on this machine, of the days of these times. Raises as ``market``."""
+    found = market(exchange, symbol, exchanges(root), lambda name: symbols(root, name), str(root))
+    return parts(market_folder(root, *found), begin, last)
 
 
 def market(exchange: str, symbol: str, known: Sequence[str], symbols_of: Callable[[str], Sequence[str]], where: str) -> tuple[str, str]:
@@ -87,12 +102,16 @@ def _part(part: PartFile, begin: int, last: int, wanted: list[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from tape_archive.format.columns import floats
+
     whole = begin <= part.first and part.last <= last
     needed = wanted if whole or "ts_recv" in wanted else [*wanted, "ts_recv"]
     try:
         with pq.ParquetFile(part.path) as file:
             chosen = list(range(file.metadata.num_row_groups)) if whole else _groups(file, begin, last)
             table = file.read_row_groups(chosen, columns=needed)
+    except FileNotFoundError:
+        raise Gone(f"{part.path} is gone") from None
     except PermissionError as error:
         raise StoreDenied(f"cannot read {part.path}: {error.strerror}") from None
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, KeyError) as error:
@@ -105,7 +124,7 @@ def _part(part: PartFile, begin: int, last: int, wanted: list[str]) -> pa.Table:
         table = _cut(table, begin, last)
     for name in ("price", "amount"):
         if name in wanted:
-            table = table.set_column(table.schema.get_field_index(name), name, _floats(table[name]))
+            table = table.set_column(table.schema.get_field_index(name), name, floats(table[name]))
     return table
 
 
@@ -127,19 +146,3 @@ def _cut(table: pa.Table, begin: int, last: int) -> pa.Table:
     times = table["ts_recv"].cast(pa.int64()).to_numpy()
     first, end = int(np.searchsorted(times, begin, "left")), int(np.searchsorted(times, last, "right"))
     return table.slice(first, end - first)
-
-
-def _floats(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
-    """Decimals as the float64 that is nearest: an integer below 2**53 divided by a power of ten is rounded once."""
-    import numpy as np
-    import pyarrow as pa
-
-    kind: Any = column.type
-    if not pa.types.is_decimal128(kind) or kind.precision > 18:
-        return column.cast(pa.float64())
-    chunks = []
-    for chunk in column.chunks:
-        values: Any = chunk.buffers()[1] or b""
-        words = np.frombuffer(values, np.int64)[::2][chunk.offset : chunk.offset + len(chunk)]
-        chunks.append(pa.array(words / 10.0**kind.scale))
-    return pa.chunked_array(chunks, pa.float64())

@@ -141,7 +141,7 @@ S = TypeVar("S", bound=Common)
 #: secrets: read by the part that needs them, never by the settings, never shown
 SECRETS = ("POLY_API_KEY", "POLY_API_SECRET", "POLY_API_PASSPHRASE")
 #: variables of other parts of tapeline
-_FOREIGN = ("TAPE_CAPTURES", "TAPE_FUZZ", "TAPE_CONFIG", "TAPE_KILLS", "TAPE_ROOT_", "TAPE_CACHE", "TAPE_REMOTE")
+_FOREIGN = ("TAPE_CAPTURES", "TAPE_FUZZ", "TAPE_CONFIG", "TAPE_KILLS", "TAPE_ROOT_", "TAPE_CACHE", "TAPE_REMOTE", "TAPE_MOUNT")
 
 
 def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | None = None) -> S:

@@ -92,6 +92,8 @@ def test_nothing_there_and_nothing_reachable_are_two_errors_and_no_empty_list(tm
     with pytest.raises(NotFound, match="is no folder"):
         DataAccessor(tmp_path / "none")
     accessor = DataAccessor(tmp_path)
+    with pytest.raises(NotFound, match="set VPS_HOST and VPS_USER, or TAPE_REMOTE"):
+        accessor.list_all_windows()
     for ask in (accessor.list_all_windows, accessor.cex, accessor.coverage, lambda: accessor.get_window_jsonl(START)):
         with pytest.raises(NotFound):
             ask()

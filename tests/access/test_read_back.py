@@ -221,6 +221,9 @@ def test_what_is_not_there_is_not_found_and_names_the_nearest(tmp_path: Path) ->
     recorded(tmp_path)
     (tmp_path / "real_hot" / "notes.jsonl").write_text("")
     assert data.list_all_windows() == [1767507300] and data.list_all_windows("eth") == []
+    for coin, timeframe in (("bitcoin", "15m"), ("BTC", "15m"), ("btc", "15")):
+        with pytest.raises(SettingsError, match="unknown"):
+            data.list_all_windows(coin, timeframe)
     with pytest.raises(NotFound, match=f"nearest recorded one starts at 1767507300 \\({SLUG}\\)"):
         data.read_window(1767507300 + 900)
     with pytest.raises(SettingsError, match="unknown coin"):

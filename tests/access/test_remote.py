@@ -8,6 +8,8 @@ import logging
 import os
 import random
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,9 +22,10 @@ from tape_archive.archiver.move import Mover
 from tape_archive.archiver.plan import Move, month
 from tape_archive.format import manifest
 from tape_archive.format.compression import Compression
-from tape_archive.format.errors import Corrupt
+from tape_archive.format.errors import Corrupt, SettingsError
 from tape_archive.format.tape import register
 from tape_archive.stores import LocalStore
+from tests.support.recording import environment
 from tests.support.sshd import Sshd, sshd
 from tests.support.windows import FIRST, LENGTH, content, hot, record, slug
 from tests.support.wire import wire
@@ -101,6 +104,51 @@ def test_what_is_hot_there_and_grows_is_followed(tmp_path: Path, server: Sshd) -
     found = reader.data.get_window_jsonl(FIRST)
     assert found.read_bytes() == whole and "2026-01" in found.parts
     reader.store.close()
+
+
+def test_what_is_hot_there_is_listed_however_long_nothing_changed(tmp_path: Path, server: Sshd) -> None:
+    """A folder that is quiet is noted and not listed again: but once it must be."""
+    root = tmp_path / "vps"
+    archived(root, 2)
+    hot(root, FIRST + 2 * LENGTH)
+    old = time.time() - 100
+    for path in [*root.rglob("*"), root]:
+        os.utime(path, (old, old))
+    everything = [FIRST, FIRST + LENGTH, FIRST + 2 * LENGTH]
+    reader = Reader(server, root, tmp_path)
+    assert reader.data.list_all_windows() == everything
+    # Nor does one that only gains what is hot, or only what is cold, hide the other.
+    hot(root, FIRST + 3 * LENGTH)
+    for path in (root / "real_hot").rglob("*"):
+        os.utime(path, (old + 50, old + 50))
+    os.utime(root / "real_hot", (old + 50, old + 50))
+    assert reader.data.list_all_windows(use_cache=False) == [*everything, FIRST + 3 * LENGTH]
+    again = reader.new()
+    assert again.list_all_windows(use_cache=False) == [*everything, FIRST + 3 * LENGTH]
+    reader.store.close()
+
+
+def test_a_script_that_closes_nothing_ends_as_it_should(tmp_path: Path, server: Sshd) -> None:
+    """Threads that read and fetch ahead are still there when the interpreter ends."""
+    archived(tmp_path / "vps", 20)
+    code = f"""
+import builtins, sys
+from tape_access import DataAccessor
+from tape_archive.stores.sftp import SftpStore, Target
+store = SftpStore(Target("127.0.0.1", {server.user!r}, {server.port}, {str(server.key)!r}, {server.target().options!r}), {str(tmp_path / "vps")!r})
+data = DataAccessor({str(tmp_path)!r}, sys.argv[1], remote=store)
+print(len(data.list_all_windows()))
+if sys.argv[2] == "late":
+    builtins.keep, data = store, None
+    store.list("")
+else:
+    del store
+    path, window = data.get_window_jsonl({FIRST}), data.read_window({FIRST})
+"""
+    for how in ("late", "soon"):
+        command = [sys.executable, "-c", code, str(tmp_path / f"cache-{how}"), how]
+        ran = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (0, "20\n", "")
 
 
 def test_hot_here_comes_first(tmp_path: Path, server: Sshd) -> None:
@@ -388,6 +436,22 @@ def test_windows_are_fetched_along_the_way(tmp_path: Path, server: Sshd, step: i
             reader.data.get_window_jsonl(starts[20 + n * step])
             settled(reader)
     assert all(starts[at] in settled(reader) for at in (20 + n * step for n in range(9)) if 0 <= at < 40) and before
+
+
+def test_windows_that_are_named_are_fetched(tmp_path: Path, server: Sshd) -> None:
+    archived(tmp_path / "vps", 20)
+    reader = Reader(server, tmp_path / "vps", tmp_path)
+    reader.data.prefetch([FIRST, slug(FIRST + 4 * LENGTH), "2026-01-04T06:45Z"])
+    for _ in range(600):
+        if len(there := settled(reader)) == 3:
+            break
+        time.sleep(0.05)
+    assert there == {FIRST, FIRST + 2 * LENGTH, FIRST + 4 * LENGTH}
+    with pytest.raises(NotFound, match="nearest recorded one"):
+        reader.data.prefetch([FIRST + 1])
+    with pytest.raises(SettingsError, match="give start and end"):
+        reader.data.coverage()
+    reader.store.close()
 
 
 def test_nothing_is_fetched_that_does_not_exist(tmp_path: Path, server: Sshd) -> None:

@@ -149,7 +149,8 @@ def test_the_command(tmp_path: Path, server: Sshd) -> None:
         assert [(one["path"], one["how"]) for one in done] == [("logs/cex_20260110_00.csv", "new")]
         again = sync()
         assert again.returncode == 0 and "0 files brought (0 B travelled), 1 are the same" in again.stdout
-        assert sync("--folder", "nothing").returncode == 1
+        gone = sync("--folder", "nothing")
+        assert gone.returncode == 1 and "give the --root of the recorders" in gone.stderr and gone.stderr.count("\n") == 1
         extra["TAPE_REMOTE"] = ""
         wrong = sync()
         assert wrong.returncode == 2 and "say where from" in wrong.stderr

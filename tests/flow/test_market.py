@@ -13,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import pytest
 from tape_archive.format.lock import held
 from tape_archive.tables.tables import Tables, open_tables
 from tests.support.recording import arguments, environment, simulator, tape
+from tests.support.stored import compare
 
 TYPES = "trades,l2_book,funding,index,liquidations,book_ticker,candles_1m"
 Facts = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
@@ -134,6 +136,51 @@ def test_what_is_on_the_tapes_is_in_the_tables(tmp_path: Path) -> None:
     ran = subprocess.run([*again, "--store", other], env=environment(), capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout)["rows"] > 0
     same(root, other)
+
+
+def ask(url: str, body: bytes | None = None) -> Any:
+    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as answer:
+        return json.loads(answer.read())
+
+
+def until(true: Callable[[], object], child: subprocess.Popen[bytes], seconds: float = 180.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert child.poll() is None, f"the recorder ended: {child.communicate()[1].decode()}"
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> None:
+    """The venue's own count of what it sent, by stream and symbol, and a hash of what it said."""
+    root = tmp_path / "data"
+    options = ("--perpetuals", "24", "--rate", "800", "--speed", "60")
+    with simulator(tmp_path, "--venues", "binance_usdm", *options) as endpoints:
+        rest = endpoints["binance_usdm.rest"]
+        with recorder(root, endpoints, "--streams", "40", "--discovery-seconds", "1", "--custom", "3m", TAPE_POLL_S="2") as child:
+            symbols = 22
+            until(lambda: ask(f"{rest}/control/status")["streams"] >= 11 * symbols, child)
+            ask(f"{rest}/control/ledger/reset", b"")
+            until(lambda: ask(f"{rest}/control/status")["frames"] > 2000, child)
+            ask(f"{rest}/control/list?count=6", b"")
+            until(lambda: ask(f"{rest}/control/status")["streams"] >= 11 * (symbols + 6), child)
+            ask(f"{rest}/control/delist?count=9", b"")
+            until(lambda: ask(f"{rest}/control/status")["frames"] > 6000, child)
+            ask(f"{rest}/control/ledger/stop", b"")
+            ledger = ask(f"{rest}/control/ledger")
+            sent = ask(f"{rest}/control/status")["frames"]
+            until(lambda: ask(f"{rest}/control/status")["frames"] > sent + 500, child)
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=120)[1].decode()
+        assert child.returncode == 0 and "the tables do not have everything" not in said, said
+    tables = open_tables(f"parquet://{root}")
+    found = compare(tables, ledger["rows"] if isinstance(ledger, dict) else ledger)
+    changes = {row["native"]: row["status"] for row in tables.read("instruments").to_pylist()}
+    custom = tables.count("custom_candles")
+    tables.close()
+    assert not found.different, found.different
+    assert set(found.rows) >= {"trades", "book_ticker", "l2_book", "index", "liquidations", "open_interest", "candles_1m", "candles_5m"}
+    assert custom > 0 and sum(status == "SETTLING" for status in changes.values()) == 9
 
 
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])

@@ -13,7 +13,7 @@ import msgspec
 from tape_access.sources import remote_store
 from tape_access.sync import Sync, Synced, find
 from tape_archive import human
-from tape_archive.format.errors import SettingsError
+from tape_archive.format.errors import NotFound, SettingsError
 from tape_archive.format.lock import Lock
 from tape_archive.service import command as script
 from tape_archive.stores import Entry
@@ -43,7 +43,11 @@ def command(**options: Any) -> int:
     folders = list(options["folders"]) or ["logs"]
     folders += ["orderbook_ticks"] if options["ticks"] else []
     since = time.time() - options["days"] * 86_400 if options["days"] is not None else 0.0
-    entries = [entry for folder in folders for entry in find(store, folder, lambda one: one.folder or one.mtime_ns / 1e9 >= since)]
+    try:
+        entries = [entry for folder in folders for entry in find(store, folder, lambda one: one.folder or one.mtime_ns / 1e9 >= since)]
+    except NotFound as error:
+        store.close()
+        raise NotFound(f"{error}; give the --root of the recorders (--remote, VPS_PATH), or its folder (--folder)") from None
     try:
         with Lock(here / "state" / "sync.lock"):
             done = _bring(Sync(store, here, checksum=options["checksum"]), entries, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import click
 import msgspec
 
 from tape_archive import human
-from tape_archive.archiver import look, tapes
+from tape_archive.archiver import days, look, tapes
+from tape_archive.archiver.days import Compacted
 from tape_archive.archiver.move import Moved, Mover
 from tape_archive.archiver.plan import Plan, Rules, plan
 from tape_archive.format.atomic import sweep
 from tape_archive.format.compression import KINDS, Compression, compression
 from tape_archive.format.errors import NotFound
 from tape_archive.format.lock import Lock, held
+from tape_archive.format.ticks import of_folder
 from tape_archive.service import command as script
 from tape_archive.stores import LocalStore, Store, open_store
 
@@ -28,6 +31,7 @@ class Report(msgspec.Struct):
     moved: list[Moved] = []
     stayed: list[Moved] = []
     packed: list[Moved] = []
+    compacted: list[Compacted] = []
     young: int = 0
     dry_run: bool = False
     error: str = ""
@@ -38,19 +42,27 @@ class Report(msgspec.Struct):
 @click.option("--hot-dir", metavar="DIR", help="The folder of hot windows.  [default: <root>/real_hot]")
 @click.option("--archive-dir", metavar="DIR", help="The folder of cold windows.  [default: <root>/real_archive]")
 @click.option("--target", metavar="URL", help="Another place for the archive: sftp://[user@]host/path or s3://bucket/prefix.")
-@click.option("--days", type=click.FloatRange(0), default=7.0, show_default=True, help="How old a window's start must be.")
+@click.option(
+    "--days",
+    type=click.FloatRange(0),
+    default=7.0,
+    show_default=True,
+    help="How old: a window's start, the end of a tape or day.",
+)
 @click.option("--compress", type=click.Choice([*KINDS]), default="zstd", show_default=True)
-@click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9]")
+@click.option("--level", type=int, default=0, help="Of the compression.  [default: zstd 19, gzip 9; of --compact zstd 7]")
 @click.option(
     "--unresolved-after", type=click.FloatRange(0), metavar="DAYS", help="Also windows without a result, so many days after they began."
 )
-@click.option("--unsealed", is_flag=True, help="Also files that no recorder sealed; never while poly-record runs.")
+@click.option("--unsealed", is_flag=True, help="Also what no recorder sealed or finished; never while it runs.")
 @click.option("--tapes/--no-tapes", default=True, show_default=True, help="Also pack raw tapes.")
+@click.option("--compact", is_flag=True, help="Also merge the Parquet parts of each old day into one file.")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, with the true sizes; change nothing.")
 @click.option("--now", type=float, hidden=True, help="Unix seconds; for tests.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 def command(**options: Any) -> int:
-    """Move old windows to the archive, compressed and verified, and pack old tapes. Safe to kill at any moment and to run twice.
+    """Move old windows to the archive, compressed and verified, pack old tapes, and (--compact) make one Parquet file of each old day. Safe
+    to kill at any moment and to run twice.
 
     Exit code 3: some files that are old enough stayed, and why is said.
     """
@@ -72,7 +84,7 @@ def _places(options: dict[str, Any]) -> tuple[Path, Path, Store, str]:
     given = options["hot_dir"]
     root = Path(options["root"] or (Path(given).expanduser().parent if given else ".")).expanduser()
     hot = Path(given).expanduser() if given else root / "real_hot"
-    if not hot.is_dir() and not (root / "raw").is_dir():
+    if not any((root / name).is_dir() for name in (hot.name, "raw", *(tree.folder for tree in days.TREES))) and not hot.is_dir():
         raise NotFound(f"{root} has neither {hot.name} nor raw; give the --root of the recorders")
     if options["target"]:
         return root, hot, open_store(options["target"]), "real_archive"
@@ -91,6 +103,8 @@ def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, A
     if options["tapes"]:
         far = None if isinstance(target, LocalStore) else target
         _tapes(report, root, far, now, packing, options)
+    if options["compact"]:
+        _days(report, root, now, packing, options)
     return report
 
 
@@ -118,7 +132,7 @@ def _windows(
 
 
 def _tapes(report: Report, root: Path, target: Store | None, now: float, packing: Compression, options: dict[str, Any]) -> None:
-    found = tapes.old(root, now, options["days"])
+    found = tapes.old(root, now, options["days"], leaving=target is not None)
     packer = tapes.Packer(root, target, packing, options["dry_run"])
     hidden = options["as_json"] or not sys.stderr.isatty()
     with click.progressbar(length=sum(one.file.stat().st_size for one in found), label="packing tapes", hidden=hidden) as bar:
@@ -131,6 +145,31 @@ def _tapes(report: Report, root: Path, target: Store | None, now: float, packing
         packer.pack(found, told)
 
 
+def _days(report: Report, root: Path, now: float, packing: Compression, options: dict[str, Any]) -> None:
+    from tape_archive.archiver.compact import LEVEL, Compactor
+
+    reached = {tree: days.reach(root, tree) for tree in days.TREES}
+    chosen = []
+    for day in days.days(root):
+        why = days.stays(day, now, options["days"], reached[day.tree], options["unsealed"])
+        if why:
+            report.stayed.append(Moved(day.folder, day.folder, 0, 0, why))
+        elif why is not None:
+            chosen.append(day)
+    level = packing.level if packing.kind == "zstd" and packing.level else LEVEL
+    hidden = options["as_json"] or not sys.stderr.isatty()
+    with click.progressbar(length=sum(days.size(of_folder(root / day.folder)) for day in chosen), label="compacting", hidden=hidden) as bar:
+
+        def told(done: Compacted) -> None:
+            if done.why:
+                report.stayed.append(Moved(done.folder, done.folder, done.bytes, done.bytes, done.why))
+            elif done.bytes:
+                report.compacted.append(done)
+            bar.update(done.bytes)
+
+        Compactor(root, level, options["dry_run"]).run(chosen, told)
+
+
 def _bar(made: Plan, options: dict[str, Any]) -> Any:
     hidden = options["as_json"] or not sys.stderr.isatty()
     label = "measuring" if options["dry_run"] else "archiving"
@@ -140,22 +179,26 @@ def _bar(made: Plan, options: dict[str, Any]) -> Any:
 def _show(report: Report, hot: Path, where: str) -> None:
     """A table by month, and what stayed."""
     verb = "would move" if report.dry_run else "moved"
+    if report.moved or report.packed or report.compacted:
+        click.echo(f"{'month':10}{'files':>8}{'before':>12}{'after':>12}{'ratio':>8}")
     if report.moved:
-        click.echo(f"{'month':10}{'files':>8}{'hot':>12}{'archived':>12}{'ratio':>8}")
         for month in sorted({one.folder for one in report.moved}):
             click.echo(_row(month.rpartition("/")[2], [one for one in report.moved if one.folder == month]))
     if report.packed:
         click.echo(_row("tapes", report.packed))
+    if report.compacted:
+        click.echo(_row("parts", report.compacted, sum(one.parts for one in report.compacted)))
     for one in report.stayed:
         click.echo(f"stays: {one.name}: {one.why}")
-    total = [*report.moved, *report.packed]
+    total: list[Moved | Compacted] = [*report.moved, *report.packed, *report.compacted]
     before, after = sum(one.bytes for one in total), sum(one.stored for one in total)
+    made = f", {'would make' if report.dry_run else 'made'} {len(report.compacted):,} days one file each" if report.compacted else ""
     click.echo(
-        f"{verb} {len(report.moved):,} windows of {hot} to {where}, packed {len(report.packed):,} tapes: "
+        f"{verb} {len(report.moved):,} windows of {hot} to {where}, packed {len(report.packed):,} tapes{made}: "
         f"{human.size(before)} -> {human.size(after)}; {len(report.stayed):,} stay, {report.young:,} are not old enough"
     )
 
 
-def _row(name: str, some: list[Moved]) -> str:
+def _row(name: str, some: Sequence[Moved | Compacted], count: int = 0) -> str:
     before, after = sum(one.bytes for one in some), sum(one.stored for one in some)
-    return f"{name:10}{len(some):>8,}{human.size(before):>12}{human.size(after):>12}{before / max(after, 1):>7.1f}x"
+    return f"{name:10}{count or len(some):>8,}{human.size(before):>12}{human.size(after):>12}{before / max(after, 1):>7.1f}x"

@@ -66,12 +66,13 @@ def segments(root: Path, venue: str | None = None, stream: str | None = None) ->
     found = []
     pattern = f"{element(venue) if venue else '*'}/{element(stream) if stream else '*'}/????-??-??/*.jsonl*"
     for path in (root / "raw").glob(pattern):
-        if (segment := _segment(path)) is not None:
-            found.append(segment)
+        if (one := segment(path)) is not None:
+            found.append(one)
     return sorted(found)
 
 
-def _segment(path: Path) -> Segment | None:
+def segment(path: Path) -> Segment | None:
+    """The raw segment that a path is of, by its name; None for other files."""
     match = _SEGMENT.match(path.name)
     if match is None:
         return None

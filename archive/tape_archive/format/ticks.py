@@ -11,15 +11,18 @@ covers are no longer read, and they are deleted later.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from tape_archive.format.layout import element, name_of
 
+T = TypeVar("T")
 FOLDER = "orderbook_ticks"
+_LAST = 1 << 62
 _PART = re.compile(r"^part-(\d{19})-(\d{19})\.parquet$")
 
 
@@ -39,7 +42,12 @@ def market_folder(root: Path, exchange: str, symbol: str) -> Path:
 def part_path(root: Path, exchange: str, symbol: str, first: int, last: int) -> Path:
     """Where a part lies whose rows have tape times ``first`` to ``last`` (unix ns) of one UTC day."""
     date = datetime.fromtimestamp(first // 1_000_000_000, UTC)
-    return market_folder(root, exchange, symbol) / f"date={date:%Y-%m-%d}" / f"part-{first:019d}-{last:019d}.parquet"
+    return market_folder(root, exchange, symbol) / f"date={date:%Y-%m-%d}" / part_name(first, last)
+
+
+def part_name(first: int, last: int) -> str:
+    """The name of a part."""
+    return f"part-{first:019d}-{last:019d}.parquet"
 
 
 def exchanges(root: Path) -> list[str]:
@@ -52,15 +60,40 @@ def symbols(root: Path, exchange: str) -> list[str]:
     return _names(root / FOLDER / f"exchange={element(exchange)}", "symbol=")
 
 
-def parts(folder: Path) -> list[PartFile]:
-    """The finished parts of a market's folder that are to be read, by time. Files of other names are not ours."""
-    return uncovered(all_parts(folder))
+def parts(folder: Path, begin: int = 0, last: int = _LAST) -> list[PartFile]:
+    """The finished parts of a market's folder that are to be read, by time; only of days that hold times from ``begin`` to ``last``. Files
+    of other names are not ours."""
+    found: list[PartFile] = []
+    for day in folder.glob("date=????-??-??"):
+        if meets(day_of(day.name), begin, last):
+            found += settled(lambda day=day: of_folder(day))  # type: ignore[misc]
+    return uncovered(found)
 
 
-def all_parts(folder: Path) -> list[PartFile]:
-    """Also those that a larger part covers."""
-    found = (part_of(str(path)) for path in folder.glob("date=????-??-??/part-*.parquet"))
-    return sorted(part for part in found if part is not None)
+def of_folder(folder: Path) -> list[PartFile]:
+    """All parts of one folder, by time; also those that a larger one covers."""
+    return sorted(part for part in (part_of(str(path)) for path in folder.glob("part-*.parquet")) if part is not None)
+
+
+def settled(look: Callable[[], T]) -> T:
+    """What two looks in a row agree about. One that is made while the archiver puts a new file and deletes those that it covers may come
+    too late for these and too early for that."""
+    found = look()
+    while (again := look()) != found:
+        found = again
+    return found
+
+
+def cover(path: Path) -> PartFile | None:
+    """The larger part, if there is one, whose name says that it has the rows of this one."""
+    part = part_of(str(path))
+    others = (one for one in of_folder(path.parent) if part is not None and one.first <= part.first and part.last <= one.last)
+    return next((one for one in others if one.path != str(path)), None)
+
+
+def meets(span: tuple[int, int] | None, begin: int, last: int) -> bool:
+    """Whether a span of time (none: no) holds any moment from ``begin`` to ``last``."""
+    return span is not None and span[1] >= begin and span[0] <= last
 
 
 def part_of(path: str) -> PartFile | None:

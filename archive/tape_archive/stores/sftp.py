@@ -6,6 +6,7 @@ import builtins
 import contextlib
 import os
 import re
+import shlex
 import stat as modes
 import struct
 import threading
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import BinaryIO, TypeVar
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -45,13 +47,21 @@ class Target(msgspec.Struct, frozen=True):
     @property
     def words(self) -> str:
         """As the user would write it behind ``ssh``."""
-        return f"{f'-p {self.port} ' if self.port else ''}{self.user + '@' if self.user else ''}{self.host}"
+        words = [f"-p {self.port}"] if self.port else []
+        words += [f"-i {shlex.quote(self.key)}"] if self.key else []
+        return " ".join([*words, f"{self.user + '@' if self.user else ''}{self.host}"])
 
-    def command(self) -> list[str]:
-        """The ssh that carries an SFTP session. Nothing is ever asked at a terminal; unknown hosts are refused."""
+    def check(self) -> None:
+        """What stands on a command line must be what it says it is. Raises SettingsError."""
         for word in (self.host, self.user):
             if word.startswith("-") or re.search(r"[\s\0]", word):
                 raise SettingsError(f"{word!r} is no name of a host or user")
+        if self.key and not os.path.isfile(os.path.expanduser(self.key)):  # noqa: PTH111, PTH113
+            raise SettingsError(f"there is no key {self.key} (VPS_PEM_KEY); make one by: ssh-keygen -t ed25519 -f {shlex.quote(self.key)}")
+
+    def command(self) -> list[str]:
+        """The ssh that carries an SFTP session. Nothing is ever asked at a terminal; unknown hosts are refused."""
+        self.check()
         fixed: tuple[str, ...] = (
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
@@ -87,7 +97,7 @@ class SftpStore:
         self.seconds = seconds
         self._lock = threading.Lock()
         self._channel: Channel | None = None
-        self._real = ""
+        self._roots: WeakKeyDictionary[Channel, Future[Reply]] = WeakKeyDictionary()
         self._pid = 0
 
     @classmethod
@@ -125,8 +135,8 @@ class SftpStore:
         real, got = channel.send(ssh.REALPATH, self._at(path)), channel.send(ssh.STAT, self._at(path))
 
         def answer() -> Entry:
-            found = ssh.attributes(self._wait(got), self._name(path))
-            self._kept(real, path)
+            found = ssh.attributes(self._wait(channel, got), self._name(path))
+            self._kept(channel, real, path)
             return _entry(path, found)
 
         return answer
@@ -161,8 +171,8 @@ class SftpStore:
 
         def remove(channel: Channel) -> None:
             with contextlib.suppress(NotFound):
-                self._kept(channel.send(ssh.REALPATH, self._at(path.rpartition("/")[0])), path)
-                ssh.done(self._wait(channel.send(ssh.REMOVE, self._at(path))), self._name(path))
+                self._kept(channel, channel.send(ssh.REALPATH, self._at(path.rpartition("/")[0])), path)
+                ssh.done(self._wait(channel, channel.send(ssh.REMOVE, self._at(path))), self._name(path))
 
         self._call(remove)
 
@@ -186,16 +196,9 @@ class SftpStore:
             if self._channel is not None and self._pid == os.getpid():
                 self._channel.close()
             channel = Channel(self.target.command(), str(self.target), self.target.words)
-            try:
-                # The greeting need not be awaited before asking: it saves a round trip.
-                real = channel.send(ssh.REALPATH, ssh.text(self.root.encode()))
-                channel.ready(self.seconds)
-                found = ssh.names(wait(real, self.seconds, str(self.target)), self.root)
-            except BaseException:
-                channel.close()
-                raise
-            self._real = found[0][0] if found else self.root
             self._channel, self._pid = channel, os.getpid()
+            # Nothing is awaited before asking: that saves two round trips.
+            self._roots[channel] = channel.send(ssh.REALPATH, ssh.text(self.root.encode()))
             return channel
 
     def _call(self, ask: Callable[[Channel], T]) -> T:
@@ -204,11 +207,22 @@ class SftpStore:
         try:
             return ask(channel)
         except StoreUnavailable:
-            if channel.alive:
+            if not self._broke(channel):
                 raise
         return ask(self._connected())
 
-    def _wait(self, future: Future[Reply]) -> Reply:
+    def _broke(self, channel: Channel) -> bool:
+        """Whether a connection that once worked is broken. One that never did is given up."""
+        if not channel.greeted:
+            with self._lock:
+                self._channel = None if self._channel is channel else self._channel
+            channel.close()
+            return False
+        return not channel.alive
+
+    def _wait(self, channel: Channel, future: Future[Reply]) -> Reply:
+        # Connecting has a time of its own.
+        channel.ready(self.seconds)
         return wait(future, self.seconds, str(self.target))
 
     # -- paths -----------------------------------------------------------------------------------------------------------
@@ -220,10 +234,14 @@ class SftpStore:
         whole = f"{self.root.rstrip('/')}/{path}" if path else self.root
         return ssh.text(whole.encode("utf-8", "surrogateescape"))
 
-    def _kept(self, real: Future[Reply], path: str) -> None:
+    def _kept(self, channel: Channel, real: Future[Reply], path: str) -> None:
         """Refuse what a link leads out of the root."""
-        found = ssh.names(self._wait(real), self._name(path))
-        if not found or (found[0][0] != self._real and not found[0][0].startswith(self._real.rstrip("/") + "/")):
+        found, roots = (
+            ssh.names(self._wait(channel, real), self._name(path)),
+            ssh.names(self._wait(channel, self._roots[channel]), self.url),
+        )
+        root = roots[0][0] if roots else self.root
+        if not found or (found[0][0] != root and not found[0][0].startswith(root.rstrip("/") + "/")):
             raise StoreDenied(f"{self._name(path)} leads out of {self.root}; it is refused")
 
     # -- reading ---------------------------------------------------------------------------------------------------------
@@ -233,28 +251,29 @@ class SftpStore:
         path = inside(path)
         again = True
         while True:
+            channel = self._connected()
             try:
-                for chunk in self._chunks(self._connected(), path, at, end, size):
+                for chunk in self._chunks(channel, path, at, end, size):
                     at += len(chunk)
                     again = True
                     yield chunk
                 return
             except StoreUnavailable:
-                if not again:
+                if not self._broke(channel) or not again:
                     raise
                 again = False
 
     def _chunks(self, channel: Channel, path: str, at: int, end: int | None, size: int | None) -> Iterator[bytes]:
-        name, seconds = self._name(path), self.seconds
+        name = self._name(path)
         real, opened = (
             channel.send(ssh.REALPATH, self._at(path)),
             channel.send(ssh.OPEN, self._at(path) + struct.pack(">II", ssh.FOR_READING, 0)),
         )
-        handle = ssh.handle(wait(opened, seconds, str(self.target)), name)
+        handle = ssh.handle(self._wait(channel, opened), name)
         try:
-            self._kept(real, path)
+            self._kept(channel, real, path)
             if size is None:
-                size = ssh.attributes(self._wait(channel.send(ssh.FSTAT, handle)), name).bytes
+                size = ssh.attributes(self._wait(channel, channel.send(ssh.FSTAT, handle)), name).bytes
             # One block past the end: whether the file has grown is told by what comes, not by what was said of it.
             last = size + 1 if end is None else end
             flight: deque[tuple[int, int, Future[Reply]]] = deque()
@@ -268,7 +287,7 @@ class SftpStore:
                 if not flight:
                     return
                 offset, count, future = flight.popleft()
-                got = ssh.data(self._wait(future), name)
+                got = ssh.data(self._wait(channel, future), name)
                 if got is None:
                     return
                 yield got
@@ -291,13 +310,13 @@ class SftpStore:
     def _list(self, channel: Channel, folder: str) -> Sequence[Entry]:
         name = self._name(folder)
         real, opened = channel.send(ssh.REALPATH, self._at(folder)), channel.send(ssh.OPENDIR, self._at(folder))
-        handle = ssh.handle(self._wait(opened), name)
+        handle = ssh.handle(self._wait(channel, opened), name)
         found = []
         try:
-            self._kept(real, folder)
+            self._kept(channel, real, folder)
             flight = deque(channel.send(ssh.READDIR, handle) for _ in range(_LISTS))
             while flight:
-                some = ssh.names(self._wait(flight.popleft()), name)
+                some = ssh.names(self._wait(channel, flight.popleft()), name)
                 if some is None:
                     break
                 flight.append(channel.send(ssh.READDIR, handle))
@@ -312,25 +331,25 @@ class SftpStore:
     def _put(self, channel: Channel, path: str, source: BinaryIO) -> Entry:
         folder, _, last = path.rpartition("/")
         self._make(channel, folder)
-        self._kept(channel.send(ssh.REALPATH, self._at(folder)), folder)
+        self._kept(channel, channel.send(ssh.REALPATH, self._at(folder)), folder)
         part = f"{folder}/.{last}.{os.urandom(6).hex()}.tmp".lstrip("/")
         flags = ssh.FOR_WRITING | ssh.CREATE | ssh.TRUNCATE
-        handle = ssh.handle(self._wait(channel.send(ssh.OPEN, self._at(part) + struct.pack(">II", flags, 0))), self._name(part))
+        handle = ssh.handle(self._wait(channel, channel.send(ssh.OPEN, self._at(part) + struct.pack(">II", flags, 0))), self._name(part))
         try:
             try:
                 self._write(channel, handle, source, path)
                 if "fsync@openssh.com" in channel.limits:
-                    ssh.done(self._wait(channel.send(ssh.EXTENDED, ssh.text(b"fsync@openssh.com") + handle)), self._name(path))
+                    ssh.done(self._wait(channel, channel.send(ssh.EXTENDED, ssh.text(b"fsync@openssh.com") + handle)), self._name(path))
             finally:
                 closed = channel.send(ssh.CLOSE, handle)
-            ssh.done(self._wait(closed), self._name(path))
+            ssh.done(self._wait(channel, closed), self._name(path))
             rename = ssh.text(b"posix-rename@openssh.com") + self._at(part) + self._at(path)
-            ssh.done(self._wait(channel.send(ssh.EXTENDED, rename)), self._name(path))
+            ssh.done(self._wait(channel, channel.send(ssh.EXTENDED, rename)), self._name(path))
         except BaseException:
             with contextlib.suppress(StoreUnavailable, StoreDenied):
                 channel.send(ssh.REMOVE, self._at(part))
             raise
-        return _entry(path, ssh.attributes(self._wait(channel.send(ssh.STAT, self._at(path))), self._name(path)))
+        return _entry(path, ssh.attributes(self._wait(channel, channel.send(ssh.STAT, self._at(path))), self._name(path)))
 
     def _write(self, channel: Channel, handle: bytes, source: BinaryIO, path: str) -> None:
         flight: deque[Future[Reply]] = deque()
@@ -339,16 +358,16 @@ class SftpStore:
             flight.append(channel.send(ssh.WRITE, handle + struct.pack(">Q", at) + ssh.text(chunk)))
             at += len(chunk)
             if len(flight) >= _FLIGHT // 2:
-                ssh.done(self._wait(flight.popleft()), self._name(path))
+                ssh.done(self._wait(channel, flight.popleft()), self._name(path))
         for future in flight:
-            ssh.done(self._wait(future), self._name(path))
+            ssh.done(self._wait(channel, future), self._name(path))
 
     def _make(self, channel: Channel, folder: str) -> None:
         """The folder and its parents; those that are there answer with a failure that says nothing."""
         elements = folder.split("/") if folder else []
         made = [channel.send(ssh.MKDIR, self._at("/".join(elements[: n + 1])) + struct.pack(">I", 0)) for n in range(len(elements))]
         for future in made:
-            self._wait(future)
+            self._wait(channel, future)
 
 
 def _entry(path: str, found: Attributes) -> Entry:

@@ -8,7 +8,10 @@ Source: draft-ietf-secsh-filexfer-02; OpenSSH PROTOCOL, sections 4.3 to 4.10 (po
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -16,6 +19,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import IO, NamedTuple
+from weakref import WeakSet
 
 from tape_archive.format.errors import DiskFull, NotFound, StoreDenied, StoreError, StoreUnavailable, TapeError
 
@@ -44,6 +48,7 @@ class Channel:
     def __init__(self, command: Sequence[str], target: str, words: str) -> None:
         self.target = target
         self._words = words
+        #: extensions that the server has; known as soon as anything was answered
         self.limits: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._waiting: dict[int, Future[Reply]] = {}
@@ -57,6 +62,7 @@ class Channel:
         except FileNotFoundError:
             raise StoreError(f"{command[0]} is not installed: it carries the connection to {target}") from None
         self._hello: Future[Reply] = Future()
+        _open.add(self)
         self._write(struct.pack(">IBI", 5, INIT, 3))
         self._reader = threading.Thread(target=self._read, name=f"sftp {target}", daemon=True)
         self._reader.start()
@@ -66,14 +72,15 @@ class Channel:
         """Whether requests may be sent."""
         return self._lost is None
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the server ever answered. Nobody waits for that: requests are sent before, which saves a round trip."""
+        return self._hello.done() and self._hello.exception() is None
+
     def ready(self, seconds: float) -> None:
-        """Wait until the server has greeted. Raises what ``wait`` raises."""
-        _, payload = wait(self._hello, seconds, self.target)
-        rest = payload
-        while rest:
-            name, rest = _text(rest)
-            value, rest = _text(rest)
-            self.limits[name.decode("latin-1")] = value
+        """Wait until the server has answered at all. Raises what ``wait`` raises."""
+        if not self.greeted:
+            wait(self._hello, seconds, self.target)
 
     def send(self, kind: int, payload: bytes) -> Future[Reply]:
         """One request. Raises StoreUnavailable or StoreDenied when the session is over."""
@@ -103,6 +110,10 @@ class Channel:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._complaints.close()
+
+    def kill(self) -> None:
+        """End it without waiting for the server; whoever writes or reads is let go."""
+        self._process.kill()
 
     # -- the process -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +146,11 @@ class Channel:
 
     def _take(self, packet: bytes) -> None:
         if packet[0] == VERSION:
+            rest = packet[5:]
+            while rest:
+                name, rest = _text(rest)
+                value, rest = _text(rest)
+                self.limits[name.decode("latin-1")] = value
             self._hello.set_result((VERSION, packet[5:]))
             return
         future = self._waiting.pop(_U32.unpack_from(packet, 1)[0], None)
@@ -157,20 +173,62 @@ class Channel:
         return complaint(self.target, self._words, self._complaints.read(65536).decode("utf-8", "replace"))
 
 
+class _Open:
+    """The sessions of this process. They end before the interpreter does: afterwards a thread that still reads makes it abort."""
+
+    def __init__(self) -> None:
+        self.forked()
+        self._leaving = False
+
+    def add(self, channel: Channel) -> None:
+        with self._lock:
+            self._channels.add(channel)
+            if self._leaving:
+                channel.kill()
+
+    def leave(self) -> None:
+        with self._lock:
+            self._leaving = True
+            channels = list(self._channels)
+        for channel in channels:
+            channel.kill()
+            channel.close()
+
+    def forked(self) -> None:
+        """A child has none of its own yet."""
+        self._lock = threading.Lock()
+        self._channels: WeakSet[Channel] = WeakSet()
+
+
+_open = _Open()
+atexit.register(_open.leave)
+os.register_at_fork(after_in_child=_open.forked)
+
+
 def complaint(target: str, command: str, text: str) -> TapeError:
     """The error that tells what ssh's own words mean for the user. ``command``: how the target is written behind ``ssh``."""
     words = text.lower()
     if "identification has changed" in words:
+        found = re.search(r"ssh-keygen -f \S+ -R \S+", text)
+        forget = found[0] if found else "ssh-keygen -R with its name"
         return StoreDenied(
-            f"the host key of {target} is not the one that is known: somebody may stand in between. If the machine was set up anew, "
-            f"remove the old key (ssh-keygen -R with its name) and accept the new one by: ssh {command}"
+            f"the host key of {target} is not the one that is known: somebody may stand in between. Only if the machine was set up anew: "
+            f"forget the old key ({forget}), compare the new one and accept it by: ssh {command}"
         )
     if "host key verification failed" in words or "no matching host key" in words:
-        return StoreDenied(f"{target} is not known yet: compare its fingerprint and accept it once by: ssh {command}")
+        return StoreDenied(
+            f"the host key of {target} is not known yet: compare its fingerprint with the one that the server has "
+            f"(there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and accept it once by: ssh {command}"
+        )
     if "permission denied" in words or "too many authentication failures" in words:
-        return StoreDenied(f"{target} refused our key: give it there by: ssh-copy-id {command}, or name the right one (--key, VPS_PEM_KEY)")
+        return StoreDenied(
+            f"{target} refused our key: give it there by: ssh-copy-id {command} (a key with a passphrase must be in the agent: ssh-add; "
+            "VPS_PEM_KEY names another key)"
+        )
     if "bad permissions" in words or "bad owner" in words:
         return StoreDenied(f"ssh to {target}: {_last(text)}")
+    if "could not resolve hostname" in words:
+        return StoreUnavailable(f"no machine has the name of {target}: give its address, or a Host of ~/.ssh/config ({_last(text)})")
     return StoreUnavailable(f"cannot reach {target}: {_last(text) or 'the connection was lost'}")
 
 

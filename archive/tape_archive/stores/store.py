@@ -98,6 +98,8 @@ def open_store(url: str) -> Store:
 
     match = _SCHEME.match(url)
     scheme = match[1] if match else "file"
+    if match is None and (scp := re.match(r"^([^/:]+):(?!/)(.*)$", url)) and not Path(url).exists():
+        raise SettingsError(f"{url}: expected sftp://[user@]host[:port]/path; do you mean sftp://{scp[1]}/~/{scp[2].removeprefix('~/')}?")
     if scheme == "file":
         return LocalStore(Path(url.removeprefix("file://")).expanduser())
     if scheme == "sftp":

@@ -37,8 +37,6 @@ from tape_archive.tables.tables import Cursor, Proof, filters, proof_of, standin
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: so many parts of a size become one
-FAN = 32
 #: parts that are larger together are left as they are, bytes
 MOST = 64 << 20
 _TRIES = 50
@@ -140,7 +138,7 @@ class ParquetTables:
         count = self._small.get(folder)
         count = len(parts.parts_in(folder)) if count is None else count + 1
         self._small[folder] = count
-        if count < FAN:
+        if count < parts.FAN:
             return
         with self._working(spec, wait=False) as held:
             if held:
@@ -156,9 +154,14 @@ class ParquetTables:
         for part in set(mine) - set(counting):
             Path(part.path).unlink(missing_ok=True)
         while True:
-            level = _level(counting[-1])
-            run = [part for part in counting if _level(part) == level]
-            if level > 1 or len(run) < FAN or run != counting[-len(run) :] or sum(Path(part.path).stat().st_size for part in run) > MOST:
+            level = parts.level(counting[-1])
+            run = [part for part in counting if parts.level(part) == level]
+            if (
+                level > 1
+                or len(run) < parts.FAN
+                or run != counting[-len(run) :]
+                or sum(Path(part.path).stat().st_size for part in run) > MOST
+            ):
                 return
             rows = latest(spec, pa.concat_tables([_whole(spec, part) for part in run]))
             path = folder / f"part-{writer}-{run[0].first:012d}-{run[-1].last:012d}.parquet"
@@ -276,10 +279,10 @@ class ParquetTables:
     def _scan(self, spec: Spec, start: int | None, end: int | None, columns: tuple[str, ...], wanted: Mapping[str, list[str]]) -> pa.Table:
         """Rows of the parts that count, as they lie. Raises FileNotFoundError if the parts changed meanwhile."""
         table = parts.table_folder(self.root, spec)
-        ledger = _ledger(table)
+        ledger = parts.ledger_of(table)
         files = []
         for _, _, folder in parts.folders(table, spec, start, end):
-            files += _counting(folder, ledger)
+            files += parts.counting(folder, ledger)
         labels = [column.name for column in spec.columns if column.kind == "label"]
         schema = schema_of(spec, labels=True)
         if not files:
@@ -329,7 +332,7 @@ class ParquetTables:
     def _thin(self, spec: Spec, folder: Path, before: int) -> int:
         """Write the parts of a folder again without its older rows."""
         removed = 0
-        for path in self._again(lambda: _counting(folder, _ledger(folder.parent))):
+        for path in self._again(lambda: parts.counting(folder, parts.ledger_of(folder.parent))):
             rows = _whole(spec, Part("", 0, 0, path))
             kept = rows.filter(pa.array(nanoseconds(rows[spec.time]) >= before))
             if len(kept) == len(rows):
@@ -371,33 +374,11 @@ def _split(spec: Spec, batch: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         low = int(later.min())
 
 
-def _level(part: Part) -> int:
-    """0: a batch; 1: some dozens of them; 2: a thousand."""
-    count = part.last - part.first + 1
-    return 0 if count < FAN else 1 if count < FAN * FAN else 2
-
-
 def _whole(spec: Spec, part: Part) -> pa.Table:
     try:
         return pq.read_table(part.path, schema=schema_of(spec))
     except pa.ArrowInvalid as error:
         raise Corrupt(f"{part.path}: {error}; restore it from a copy") from None
-
-
-def _ledger(table: Path) -> dict[str, int]:
-    return {element(cursor.writer): cursor.batch for cursor in parts.cursors_in(table)}
-
-
-def _counting(folder: Path, ledger: Mapping[str, int]) -> list[str]:
-    """The parts of a folder that count. Raises FileNotFoundError if they change while they are listed, or have outrun the ledger."""
-    before = folder.stat().st_mtime_ns
-    found = parts.parts_in(folder)
-    if folder.stat().st_mtime_ns != before:
-        raise FileNotFoundError(folder)
-    for part in found:
-        if part.first <= ledger.get(part.writer, 0) < part.last:
-            raise FileNotFoundError(part.path)
-    return [part.path for part in parts.uncovered(part for part in found if part.last <= ledger.get(part.writer, 0))]
 
 
 def _drop(folder: Path) -> int:

@@ -9,7 +9,7 @@ another one of its folder and writer is merged into it, and no longer counts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from tape_archive.tables.tables import Cursor
 _PART = re.compile(r"^part-(.+)-(\d{12})-(\d{12})\.parquet$")
 _DATE: dict[Partition, str] = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y", "none": "all"}
 _SECOND = 1_000_000_000
+#: so many parts of a size become one
+FAN = 32
 
 
 class Part(msgspec.Struct, frozen=True, order=True):
@@ -122,3 +124,26 @@ def cursors_in(table: Path) -> Iterator[Cursor]:
         cursor = cursor_of(path)
         if cursor is not None:
             yield cursor
+
+
+def ledger_of(table: Path) -> dict[str, int]:
+    """The last batch of each writer, by the writer's name as it stands in names."""
+    return {element(cursor.writer): cursor.batch for cursor in cursors_in(table)}
+
+
+def level(part: Part) -> int:
+    """0: a batch; 1: some dozens of them; 2: a thousand."""
+    count = part.last - part.first + 1
+    return 0 if count < FAN else 1 if count < FAN * FAN else 2
+
+
+def counting(folder: Path, ledger: Mapping[str, int]) -> list[str]:
+    """The parts of a folder that count. Raises FileNotFoundError if they change while they are listed, or have outrun the ledger."""
+    before = folder.stat().st_mtime_ns
+    found = parts_in(folder)
+    if folder.stat().st_mtime_ns != before:
+        raise FileNotFoundError(folder)
+    for part in found:
+        if part.first <= ledger.get(part.writer, 0) < part.last:
+            raise FileNotFoundError(part.path)
+    return [part.path for part in uncovered(part for part in found if part.last <= ledger.get(part.writer, 0))]

@@ -174,4 +174,16 @@ def open_tables(url: str) -> Tables:
         if not folder:
             raise SettingsError(f"{url}: name the folder, parquet://data or parquet:///var/lib/tapeline")
         return ParquetTables(Path(folder).expanduser())
+    try:
+        if scheme in ("chdb", "clickhouse", "clickhouses"):
+            from tape_archive.tables.clickhouse import ClickHouseTables
+
+            return ClickHouseTables.of_url(url)
+        if scheme in ("postgresql", "postgres"):
+            from tape_archive.tables.postgresql import PostgresTables
+
+            return PostgresTables.of_url(url)
+    except ModuleNotFoundError as error:
+        extra = {"chdb": "chdb", "clickhouse": "clickhouse", "clickhouses": "clickhouse"}.get(scheme, "postgres")
+        raise SettingsError(f"{scheme}:// needs the package {error.name!r}: pip install 'tapeline[{extra}]'") from None
     raise SettingsError(f"no table store of kind {scheme!r}; use parquet://, chdb://, clickhouse:// or postgresql://")

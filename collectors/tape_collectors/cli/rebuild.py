@@ -12,11 +12,13 @@ from pathlib import Path
 
 import click
 
-from tape_archive.format.errors import NotFound
+from tape_archive.format.errors import FormatError, NotFound
 from tape_archive.format.layout import segments
-from tape_archive.format.ticks import FOLDER, parts
+from tape_archive.format.ticks import FOLDER, cover, part_name, part_of, parts
 from tape_collectors import derive
 
+#: the archiver made one file of the day: the same rows in the same order
+COMPACTED = "same rows, compacted"
 _MAKERS: dict[str, Callable[[Path, Path, Callable[[int], None]], dict[str, int]]] = {
     "csv": lambda root, to, progress: derive.write(root, to, progress=progress),
     "ticks": derive.write_ticks,
@@ -47,7 +49,7 @@ def command(root: str, kind: str, to: str | None, check: bool, as_json: bool) ->
         files = [_result(Path(root), target, name, count, check) for name, count in sorted(rows.items())]
     if check and kind == "ticks":
         files += _not_made(Path(root), rows)
-    differing = [file for file in files if check and file["verdict"] not in ("identical", "same rows")]
+    differing = [file for file in files if check and file["verdict"] not in ("identical", "same rows", COMPACTED)]
     if as_json:
         click.echo(json.dumps(files, indent=1))
     else:
@@ -66,7 +68,7 @@ def _result(root: Path, target: Path, name: str, rows: int, check: bool) -> dict
     elif made.suffix == ".csv":
         raise NotFound(f"{live} is not there to compare with")
     else:
-        verdict = "MISSING"
+        verdict = _compacted(live, made)
     return {"path": name, "rows": rows, "identical": verdict == "identical", "verdict": verdict}
 
 
@@ -85,12 +87,35 @@ def _rows(live: Path, made: Path) -> str:
     return "same rows" if same else "DIFFERENT"
 
 
+def _compacted(live: Path, made: Path) -> str:
+    """Whether the file that the archiver made of the day has the rows of a part."""
+    from tape_archive.format.parquet import lacks
+
+    larger, part = cover(live), part_of(str(made))
+    if larger is None or part is None:
+        return "MISSING"
+    try:
+        return "DIFFERENT" if lacks(larger, part) else COMPACTED
+    except FormatError:
+        return "DIFFERENT"
+
+
 def _not_made(root: Path, rows: dict[str, int]) -> list[dict[str, object]]:
-    """Parts that are there, of a time of which there are tapes, and that no tape makes."""
+    """Parts that are there, alone or in a day's file, of a time of which there are tapes, and that no tape makes."""
+    from tape_archive.format.parquet import made_of
+
     since = min((segment.hour for segment in segments(root)), default=0)
-    found = [part for folder in (root / FOLDER).glob("exchange=*/symbol=*") for part in parts(folder) if part.first >= since]
-    names = sorted(str(Path(part.path).relative_to(root)) for part in found)
-    return [{"path": name, "rows": 0, "identical": False, "verdict": "NOT ON THE TAPE"} for name in names if name not in rows]
+    names: list[str] = []
+    for part in (part for folder in (root / FOLDER).glob("exchange=*/symbol=*") for part in parts(folder) if part.last >= since):
+        path = Path(part.path).relative_to(root)
+        if str(path) in rows:
+            continue
+        try:
+            held = made_of(part.path)
+        except FormatError:
+            held = [(part.first, part.last, 0)]
+        names += [str(path.with_name(part_name(first, last))) for first, last, _ in held if first >= since]
+    return [{"path": name, "rows": 0, "identical": False, "verdict": "NOT ON THE TAPE"} for name in sorted(names) if name not in rows]
 
 
 class _Progress:

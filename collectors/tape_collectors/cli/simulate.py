@@ -21,6 +21,10 @@ from tape_collectors.simulator.perpetual_server import Clock
 from tape_collectors.simulator.playback import WAITS, Playback
 from tape_collectors.simulator.world import STEP_S, USUAL, VENUES, Simulator
 
+PERPETUALS_MOST = 5000
+#: a step must be shorter than a minute of the venue's time
+SPEED_MOST = 1000
+
 
 @click.command("simulate", epilog="Faults: " + "; ".join(f"{name}: {text}" for name, text in KINDS.items()))
 @click.option("--venues", callback=listed, default=",".join(USUAL), show_default=True, help=f"Of {', '.join(VENUES)}.", metavar="A,B")
@@ -89,6 +93,7 @@ async def _serve(
         raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
     if perpetuals and click.get_current_context().get_parameter_source("venues") is ParameterSource.DEFAULT:
         venues = ("binance_usdm",)
+    _check_perpetuals(venues, perpetuals, speed, plans, dict(_load(text) for text in load))
     players = [_playback(text, speed, wait) for text in play]
     days = [PolymarketDay(Path(day[0]), Path(day[1]), at, speed)] if day else []
     simulator = Simulator(
@@ -125,6 +130,18 @@ async def _serve(
         if players:
             click.echo(json.dumps([player.report() for player in players]))
     return 0
+
+
+def _check_perpetuals(venues: tuple[str, ...], perpetuals: int, speed: float, plans: tuple[str, ...], load: dict[str, int]) -> None:
+    """Raise SettingsError for what --perpetuals cannot be or be with."""
+    if not 0 <= perpetuals <= PERPETUALS_MOST:
+        raise SettingsError(f"--perpetuals {perpetuals}: expected a number from 1 to {PERPETUALS_MOST}")
+    if perpetuals and ("binance_usdm" not in venues or "binance_usdm" in load):
+        raise SettingsError("--perpetuals serves binance_usdm: have it in --venues, and no --load of it")
+    if perpetuals and not 0 < speed <= SPEED_MOST:
+        raise SettingsError(f"--speed {speed:g}: the clock of --perpetuals goes up to {SPEED_MOST} times as fast as ours, and forwards")
+    if plans and not perpetuals:
+        raise SettingsError("--plan needs --perpetuals")
 
 
 async def _played(players: list[Playback], stop: asyncio.Event) -> None:

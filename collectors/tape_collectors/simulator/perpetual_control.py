@@ -59,8 +59,7 @@ class PerpetualControl(PerpetualVenue):
         fresh = [self.market.make(ms, ms) for _ in range(count)]
         for one in fresh:
             one.status = PENDING if pending else TRADING
-        for one in fresh:
-            self.tell(one)
+        self.tell(*fresh)
         self.tell_foreign("AAVEUSD_PERP")
         return [one.symbol for one in fresh]
 
@@ -76,9 +75,11 @@ class PerpetualControl(PerpetualVenue):
         chosen = self.market.random.sample(rest, min(count, len(rest))) if not symbol else [self.market.instruments[symbol]]
         for one in chosen:
             one.status = SETTLING
-            self.tell(one)
-            if gone:
-                self.forget(one)
+        self.tell(*chosen)
+        if gone:
+            for one in chosen:
+                del self.market.instruments[one.symbol]
+            self.tell_listed()
         return [one.symbol for one in chosen]
 
     # -- requests ------------------------------------------------------------------------------------------------------------

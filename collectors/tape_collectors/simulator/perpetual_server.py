@@ -184,8 +184,9 @@ class PerpetualVenue(Binance):
                     outlet.buffer += frame
         self._budget -= 1
         self.frames += 1
-        if heard and self.ledger.counting:
-            (row or channel.row).add(number, ledger)
+        if self.ledger.counting:
+            counted = row or channel.row
+            (counted.add if heard else counted.unsend)(number, ledger)
 
     def _emit_carefully(self, channel: Channel, text: str) -> bool:
         """Through the faults and the journal; gives whether anybody was sent it as it is."""
@@ -323,18 +324,20 @@ class PerpetualVenue(Binance):
 
     # -- listings ------------------------------------------------------------------------------------------------------------
 
-    def tell(self, one: Perpetual) -> None:
-        """A symbol was listed, changed or settled: exchangeInfo and contractInfo say so, and its streams follow."""
+    def tell(self, *changed: Perpetual) -> None:
+        """Symbols were listed, changed or settled: exchangeInfo and contractInfo say so, and their streams follow."""
         self.market.weigh()
         self.tell_listed()
-        self.api.fills.setdefault(one.symbol, deque(maxlen=_KEPT))
-        self.api.listed(one, one.onboard_ms)
-        for name in [name for name in self.channels if name.partition("@")[0].upper() == one.symbol]:
-            self._placed(self.channels[name])
         self.attach()
+        symbols = {one.symbol for one in changed}
+        for channel in [channel for name, channel in self.channels.items() if name.partition("@")[0].upper() in symbols]:
+            self._placed(channel)
         self._stepping = True
-        told = events.contract_info(one.symbol, self.clock.tick(), one.contract, one.status, one.onboard_ms)
-        self.emit(self.channel(CONTRACT_INFO), told)
+        for one in changed:
+            self.api.fills.setdefault(one.symbol, deque(maxlen=_KEPT))
+            self.api.listed(one, one.onboard_ms)
+            told = events.contract_info(one.symbol, self.clock.tick(), one.contract, one.status, one.onboard_ms)
+            self.emit(self.channel(CONTRACT_INFO), told)
         self._stepping = False
         self.flush()
 
@@ -349,11 +352,6 @@ class PerpetualVenue(Binance):
     def tell_listed(self) -> None:
         """Answer exchangeInfo with what is listed now."""
         self.api.info_played = listed(self.market, self.clock.now(), self.weight)
-
-    def forget(self, one: Perpetual) -> None:
-        """A settled symbol leaves exchangeInfo."""
-        del self.market.instruments[one.symbol]
-        self.tell_listed()
 
 
 def _channel_of(name: str) -> str:

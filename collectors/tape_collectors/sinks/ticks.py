@@ -1,11 +1,8 @@
 """Tick Parquet: finished parts become files, whole or not at all.
 
-The file is a function of the part alone: encoding, compression and row groups are fixed here, and were chosen by ``benchmarks/storage.py``
-(figures: docs/explanation/storage.md). Updates stand in the order of the tape; ``ts_recv`` never falls, so its statistics tell a reader
-which row groups a range of time needs. Within an update bids stand before asks, and the prices of each side rise.
-
-Prices and amounts are decimals (integers with one scale a column and part): smaller than float64 by a third, and exactly the venue's
-digits. The scale is the least that holds every value of the part. A column that 15 digits do not hold is float64 in that part.
+The file is a function of the part alone; columns, encodings and decimals: tape_archive.format.columns. Updates stand in the order of the
+tape; ``ts_recv`` never falls, so its statistics tell a reader which row groups a range of time needs. Within an update bids stand before
+asks, and the prices of each side rise.
 """
 
 from __future__ import annotations
@@ -23,34 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tape_archive.format.atomic import sweep, write_atomic
-from tape_archive.format.ticks import FOLDER, part_path
+from tape_archive.format.columns import MOST, OPTIONS, TIME, tick_schema
+from tape_archive.format.errors import Corrupt
+from tape_archive.format.parquet import made_of
+from tape_archive.format.ticks import FOLDER, cover, part_path
 from tape_collectors.market.ticks import Part
 
-_TIME = pa.timestamp("ns", tz="UTC")
-_SIDE = pa.dictionary(pa.int8(), pa.string())
-#: every float64 is exact for so many digits
-_MOST = 10**15
 _SCALES = 16
-
-#: a page a row group: what BYTE_STREAM_SPLIT gains grows with the page
-OPTIONS: Mapping[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 6,
-    "version": "2.6",
-    "data_page_size": 8 << 20,
-    "max_rows_per_page": 1 << 20,
-    "store_decimal_as_integer": True,
-    "use_dictionary": ["side"],
-    "column_encoding": {"price": "BYTE_STREAM_SPLIT", "amount": "BYTE_STREAM_SPLIT"},
-}
-
-
-def schema(price: pa.DataType, amount: pa.DataType) -> pa.Schema:
-    """One row a level of an update; amount 0 removes the level; ``U`` and ``u`` are the venue's first and last update id (0: it counts
-    none). ``ts_event`` is null where the venue sends no time."""
-    columns = [("ts_event", _TIME), ("ts_recv", _TIME), ("U", pa.int64()), ("u", pa.int64()), ("snapshot", pa.bool_()), ("side", _SIDE)]
-    columns += [("price", price), ("amount", amount)]
-    return pa.schema([pa.field(name, kind, nullable=name == "ts_event") for name, kind in columns], metadata={"tapeline.format": "ticks 1"})
 
 
 def table(part: Part, *, sort: bool = True) -> pa.Table:
@@ -66,8 +42,8 @@ def table(part: Part, *, sort: bool = True) -> pa.Table:
         prices, amounts = rising(prices, amounts, each)
     price, amount = decimals(prices), decimals(amounts)
     columns: list[Any] = [
-        pa.array(event, mask=event == 0).cast(_TIME),
-        pa.array(updates["recv"].repeat(counts)).cast(_TIME),
+        pa.array(event, mask=event == 0).cast(TIME),
+        pa.array(updates["recv"].repeat(counts)).cast(TIME),
         pa.array(updates["first_id"].repeat(counts)),
         pa.array(updates["last_id"].repeat(counts)),
         pa.array(flags.repeat(counts)),
@@ -75,7 +51,7 @@ def table(part: Part, *, sort: bool = True) -> pa.Table:
         price,
         amount,
     ]
-    return pa.Table.from_arrays(columns, schema=schema(price.type, amount.type))
+    return pa.Table.from_arrays(columns, schema=tick_schema(price.type, amount.type))
 
 
 Floats = npt.NDArray[np.float64]
@@ -96,7 +72,7 @@ def decimals(values: Floats) -> Any:
     for scale in range(_SCALES):
         power = 10.0**scale
         whole = np.rint(values * power)
-        if np.abs(whole).max(initial=0.0) >= _MOST:
+        if np.abs(whole).max(initial=0.0) >= MOST:
             break
         if np.array_equal(whole / power, values):
             words = np.zeros((len(values), 2), np.int64)
@@ -120,10 +96,15 @@ def place(root: Path, part: Part) -> Path:
 
 
 def write(root: Path, part: Part) -> Path:
-    """Write a part, unless it is there already: a part of a name is always the same. Raises StoreError."""
+    """Write a part, unless it is there already, alone or in the file that the archiver made of its day: a part of a name is always the
+    same. Raises StoreError; Corrupt where the day's file was made without it."""
     path = place(root, part)
-    if not path.exists():
+    if path.exists():
+        return path
+    if (larger := cover(path)) is None:
         write_atomic(path, encode(table(part), part.group_rows))
+    elif (part.recv[0], part.recv[-1], len(part)) not in made_of(larger.path):
+        raise Corrupt(f"{larger.path} was made without {path.name}; remove it, and make its day again with tape rebuild --kind ticks")
     return path
 
 

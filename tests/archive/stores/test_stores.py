@@ -260,7 +260,7 @@ def test_sftp_errors_say_what_to_do(tmp_path: Path, server: Sshd) -> None:
 def test_sftp_that_hangs_is_not_waited_for(tmp_path: Path, server: Sshd) -> None:
     (tmp_path / "file").write_bytes(BLOB)
     with wire(server.port) as between:
-        store = server.store(tmp_path, between.port, seconds=0.5)
+        store = server.store(tmp_path, between.port, seconds=2.0)
         assert store.read("file") == BLOB
         between.frozen = True
         with pytest.raises(StoreUnavailable, match="did not answer within"):
@@ -276,6 +276,16 @@ def test_sftp_that_hangs_is_not_waited_for(tmp_path: Path, server: Sshd) -> None
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(SettingsError):
         open_store(url)
+
+
+def test_a_place_as_scp_writes_it_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"do you mean sftp://me@vps\.example/~/polymarket\?"):
+        open_store("me@vps.example:polymarket")
+    with pytest.raises(SettingsError, match=r"do you mean sftp://vps/~/polymarket\?"):
+        open_store("vps:~/polymarket")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "odd:name").mkdir()
+    assert isinstance(open_store("odd:name"), LocalStore)
 
 
 def test_urls() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tape_archive.tables import Tables, open_tables
+from tests.support.postgres import Postgres
 
-KINDS = ["parquet"]
+KINDS = ["parquet", "chdb", "postgresql"]
 _COUNT = itertools.count(1)
 
 
@@ -18,10 +20,29 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def chdb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("chdb")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An empty place."""
-    return f"parquet://{tmp_path_factory.mktemp('tables')}"
+    if kind == "parquet":
+        return f"parquet://{tmp_path_factory.mktemp('tables')}"
+    if kind == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        return server.url(f"t{next(_COUNT)}")
+    # A process has one chDB folder; each test has a database of its own in it.
+    return f"chdb://{request.getfixturevalue('chdb_folder')}?database=t{next(_COUNT)}"
 
 
 @pytest.fixture

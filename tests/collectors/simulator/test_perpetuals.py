@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -113,20 +112,22 @@ async def test_what_came_is_what_the_ledger_says_for_every_stream_by_count_and_h
 
 async def test_the_ledger_does_not_count_what_nobody_was_sent(sim: Simulator) -> None:
     async with listening(sim, names(["BTCUSDT"], ("aggTrade",))) as (listener,):
-        await post(sim, "/control/ledger/reset")
         with sim.faults.on("drop", stream="*aggTrade"):
+            since = (await post(sim, "/control/ledger/reset"))["since_ms"]
             begun = (await look(sim, "/control/status"))["frames"]
             await until(sim, "frames", begun + 20, least=True)
-            assert not (await look(sim, "/control/ledger", stream="aggTrade", symbol="BTCUSDT"))["rows"]
-        listener.got.clear()
-        await listener.wait(lambda: len(listener.got) > 5)
+            (row,) = (await look(sim, "/control/ledger", stream="aggTrade", symbol="BTCUSDT"))["rows"] or [{"count": 0}]
+            assert row["count"] == 0
+        await listener.wait(lambda: sum(event["E"] >= since for _, event in listener.got) > 5)
         await post(sim, "/control/ledger/stop")
-        rows = (await look(sim, "/control/ledger", stream="aggTrade"))["rows"]
-        await listener.wait(lambda: listener.got[-1][1]["a"] > rows[0]["last"])
-    sent = {row["symbol"]: row for row in rows}
-    ids = [event["a"] for _, event in listener.got if event["a"] <= sent["BTCUSDT"]["last"]]
-    assert (sent["BTCUSDT"]["count"], sent["BTCUSDT"]["first"], sent["BTCUSDT"]["last"]) == (len(ids), ids[0], ids[-1])
+        sent = {row["symbol"]: row for row in (await look(sim, "/control/ledger", stream="aggTrade"))["rows"]}
+        found = sent["BTCUSDT"]
+        await listener.wait(lambda: listener.got[-1][1]["a"] > found["last"])
+    ids = [event["a"] for _, event in listener.got if event["E"] >= since and event["a"] <= found["last"]]
+    assert (found["count"], found["first"], found["last"]) == (len(ids), ids[0], ids[-1])
     assert ids == list(range(ids[0], ids[0] + len(ids)))
+    dropped = found["unsent"]
+    assert found["count"] + dropped["count"] == found["last"] - dropped["first"] + 1, "what was sent and what was not are all there were"
     assert sent["ETHUSDT"]["count"] == 0 and sent["ETHUSDT"]["unsent"]["count"] > 0
 
 
@@ -252,8 +253,9 @@ async def test_listed_and_delisted_while_it_runs(sim: Simulator) -> None:
         rows = (await look(sim, "/fapi/v1/exchangeInfo"))["symbols"]
         assert len(more) == 3 and not {row["symbol"] for row in rows} & set(more)
         assert next(row["status"] for row in rows if row["symbol"] == fresh[0]) == "SETTLING"
-        quotes.got.clear()
         left = set(before) - set(more)
+        assert (await look(sim, "/control/status"))["speaking"] == len(left)
+        quotes.got.clear()
         await quotes.wait(lambda: {event["s"] for _, event in quotes.got} >= left)
         assert {event["s"] for _, event in quotes.got} == left, "who was delisted is silent, the others speak"
     async with stream(sim.endpoints["binance_usdm.public"] + "/public/stream") as socket:
@@ -290,19 +292,13 @@ async def test_three_connections_are_cut_and_the_others_go_on(sim: Simulator) ->
 
 
 async def test_a_plan_and_a_short_life() -> None:
-    plan = [parse("list 2@0s"), parse("delist 1@0.1s"), parse("close 1 @ 0.2s")]
-    async with world(plan=plan, life_s=1.0) as sim:
-        async with stream(sim.endpoints["binance_usdm.public"] + "/public/stream?streams=btcusdt@bookTicker") as socket:
-            await several(socket, 3)
-            await until(sim, "trading", 12 + 1 + 2 - 1)
-            with pytest.raises(ConnectionClosed):
-                while True:
-                    await receive(socket)
+    async with world(plan=[parse("list 2@0s"), parse("delist 1@0.1s")], life_s=1.0) as sim:
         async with stream(sim.endpoints["binance_usdm.public"] + "/public/stream?streams=btcusdt@bookTicker") as socket:
             with pytest.raises(ConnectionClosed) as closed:
                 while True:
                     await receive(socket)
-            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+        await until(sim, "trading", 12 + 1 + 2 - 1)
 
 
 @pytest.mark.parametrize("kind", ["duplicate", "garbage", "truncate", "silence", "half_open"])
@@ -356,25 +352,45 @@ def test_plans() -> None:
             parse(text)
 
 
+@pytest.mark.parametrize(
+    "options,words",
+    [
+        (("--perpetuals", "5001"), b"from 1 to 5000"),
+        (("--perpetuals", "5", "--venues", "binance_spot"), b"in --venues"),
+        (("--perpetuals", "5", "--load", "binance_usdm=3"), b"no --load"),
+        (("--perpetuals", "5", "--speed", "-1"), b"--speed -1"),
+        (("--perpetuals", "5", "--plan", "list"), b"--plan 'list'"),
+        (("--plan", "list 3@0s"), b"needs --perpetuals"),
+    ],
+)
+async def test_what_cannot_be_is_one_line(options: tuple[str, ...], words: bytes) -> None:
+    child = await start(*options)
+    _, errors = await asyncio.wait_for(child.communicate(), 20)
+    assert child.returncode == 2 and errors.count(b"\n") == 1 and words in errors and b"Traceback" not in errors
+
+
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536])
 def test_frames_are_rfc_6455(size: int) -> None:
     assert framed("x" * size) == Frame(Opcode.TEXT, b"x" * size).serialize(mask=False)
 
 
-async def test_the_command_serves_them(tmp_path: Path) -> None:
-    ports = tmp_path / "ports.json"
-    child = await start(
-        "--perpetuals", "20", "--rate", "500", "--speed", "60", "--at", "1795219110", "--plan", "list 3@0s", "--port-file", str(ports)
-    )
-    assert child.stdout is not None
-    async with asyncio.timeout(20):
-        endpoints = dict([(await child.stdout.readline()).decode().strip().split("=", 1) for _ in range(4)])
-    assert set(endpoints) == {f"binance_usdm.{name}" for name in ("rest", "archive", "public", "market")}
-    async with stream(endpoints["binance_usdm.market"] + "/market/stream?streams=btcusdt@kline_1m") as socket:
-        while not (event := (await receive(socket))["data"])["k"]["x"]:
-            pass
-        assert event["k"]["T"] < event["E"] and event["E"] > EVENING_MS
-    assert (await get(endpoints["binance_usdm.rest"] + "/control/status"))[1]["trading"] == 24
-    child.send_signal(signal.SIGTERM)
-    _, errors = await asyncio.wait_for(child.communicate(), 10)
-    assert child.returncode == 0 and errors == b""
+async def test_the_command_serves_them() -> None:
+    child = await start("--perpetuals", "20", "--rate", "500", "--speed", "60", "--at", "1795219110", "--plan", "list 3@0s", "--json")
+    try:
+        assert child.stdout is not None
+        async with asyncio.timeout(20):
+            endpoints = json.loads(await child.stdout.readline())
+        assert set(endpoints) >= {"binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"}
+        assert {name.partition(".")[0] for name in endpoints} == {"binance_usdm"}
+        async with stream(endpoints["binance_usdm.market"] + "/market/stream?streams=btcusdt@kline_1m") as socket:
+            while not (event := (await receive(socket))["data"])["k"]["x"]:
+                pass
+            assert event["k"]["T"] < event["E"] and event["E"] > EVENING_MS
+        assert (await get(endpoints["binance_usdm.rest"] + "/control/status"))[1]["trading"] == 24
+        child.send_signal(signal.SIGTERM)
+        _, errors = await asyncio.wait_for(child.communicate(), 10)
+        assert child.returncode == 0 and errors == b""
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
