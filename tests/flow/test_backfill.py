@@ -18,6 +18,7 @@ from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.meter import Meter
 from tape_collectors.venues.protocol import Limits
 from tests.support.past import NOW, TABLES, Given, venue
+from tests.support.postgres import Postgres
 
 
 def settings(root: Path, server: Binance, **more: object) -> BackfillSettings:
@@ -85,6 +86,24 @@ async def test_a_venue_that_refuses_and_fails_is_asked_again(tmp_path: Path) -> 
             one for one in again.left if one.table == "open_interest" and not given.excused(one, server.api.past.archive)
         ]
         assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, again.left) for table in TABLES}
+
+
+async def test_into_a_database(tmp_path: Path) -> None:
+    server = Postgres()
+    server.start()
+    try:
+        async with venue(3) as exchange:
+            assert exchange.api.past is not None
+            given = Given(tmp_path, exchange.api.past.history, days=3)
+            given.url = server.url("backfill")
+            given.punch(random.Random(9), 30)
+            first = await fill(tmp_path, exchange, store=given.url, lookback="3d")
+            assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, first.left) for table in TABLES}
+            assert all(given.excused(one, exchange.api.past.archive) for one in first.left)
+            again = await fill(tmp_path, exchange, store=given.url, lookback="3d")
+            assert again.requests == 0 and again.left == first.left
+    finally:
+        server.stop()
 
 
 @pytest.mark.long
