@@ -163,9 +163,6 @@ def _part(hole: Hole, first: int, last: int) -> Hole:
 Made = Iterator[Piece | Refused]
 
 
-# -- candles, open interest, funding: rows on a grid -------------------------------------------------------------------------
-
-
 def _candles(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[str, str]) -> Made:
     rest: list[Hole] = []
     for hole in holes:
@@ -256,9 +253,6 @@ def _split(hole: Hole, at_ns: int) -> list[Hole]:
     return [_part(hole, hole.first, second - step), _part(hole, second, hole.last)]
 
 
-# -- trades: rows by id ------------------------------------------------------------------------------------------------------
-
-
 def _trades(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[str, str]) -> Made:
     kept = now_ns - history.AGG_KEPT * MS
     ids: list[Hole] = []
@@ -315,9 +309,6 @@ def _runs(holes: Sequence[Hole]) -> Iterator[tuple[Hole, ...]]:
         run.append(hole)
     if run:
         yield tuple(run)
-
-
-# -- files -------------------------------------------------------------------------------------------------------------------
 
 
 def _filed(hole: Hole, kind: str, now_ns: int, life: Life, absent: Mapping[str, str]) -> Iterator[tuple[Hole, str]]:
