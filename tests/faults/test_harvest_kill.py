@@ -35,10 +35,12 @@ class Life:
     def size(self) -> int:
         return sum(segment.file.stat().st_size for segment in segments(self.root))
 
-    def until(self, true: Callable[[], bool]) -> None:
-        until = time.monotonic() + 60
+    def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
+        until = time.monotonic() + seconds
         while not true():
-            assert time.monotonic() < until and self.process.poll() is None
+            if time.monotonic() > until or self.process.poll() is not None:
+                self.kill()
+                raise AssertionError(f"it did not come to be so in {seconds:g} s")
             time.sleep(0.02)
 
     def records(self) -> None:
@@ -52,7 +54,8 @@ class Life:
     def end(self) -> None:
         """Until what earlier lives left is made; then SIGTERM."""
         self.records()
-        self.until(self._made)
+        # After a hundred lives there are thousands of parts, each brought to the disk.
+        self.until(self._made, 900.0)
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(20) == 0
 

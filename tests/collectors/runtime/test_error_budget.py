@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tape_archive.format.errors import StoreError
 from tape_collectors.runtime.error_budget import HOUR_S, ErrorBudget
+from tape_collectors.runtime.supervisor import Supervisor
 
 
 def test_the_error_past_the_budget_begins_a_pause() -> None:
@@ -39,3 +45,21 @@ def test_outside_of_pauses_there_is_never_more_than_the_budget_in_an_hour(times:
         counted = [at for at in counted if at > now - HOUR_S]
         assert began == (len(counted) + 1 > most)
         counted = [] if began else [*counted, now]
+
+
+@pytest.mark.parametrize("budget", [ErrorBudget(most=3, cooldown_s=3600.0), None])
+async def test_a_part_that_fails_too_often_is_left_alone_for_the_pause(monkeypatch: pytest.MonkeyPatch, budget: ErrorBudget | None) -> None:
+    monkeypatch.setattr("tape_collectors.runtime.supervisor.delays", lambda: iter(lambda: 0.0, 1.0))
+    monkeypatch.setattr("tape_collectors.runtime.supervisor.log", logging.Logger("quiet"))
+    supervisor, runs = Supervisor(budget=budget), []
+
+    async def part() -> None:
+        runs.append(1)
+        raise StoreError("no")
+
+    supervisor.add("part", part)
+    for _ in range(200):
+        await asyncio.sleep(0)
+    await supervisor.end()
+    assert len(runs) == 4 if budget is not None else len(runs) > 20
+    assert budget is None or budget.cooldowns == 1
