@@ -98,6 +98,25 @@ class MarketSettings(Common, frozen=True, kw_only=True):
     metrics_port: int = 8080
 
 
+class BackfillSettings(Common, frozen=True, kw_only=True):
+    """``backfill``."""
+
+    venue: str = "binance_usdm"
+    #: the tables to fill; empty: all that the venue can give the past of
+    tables: tuple[str, ...] = ()
+    #: all (that are in the tables), names, or patterns (BTC*)
+    symbols: tuple[str, ...] = ("all",)
+    #: why: restart, network, manual or scheduled
+    scope: str = "manual"
+    #: how far back: 7d, 36h; empty: as the scope says
+    lookback: str = ""
+    #: where the span ends; empty: now
+    until: str = ""
+    log_level: str = "warning"
+    #: where the tables are; empty: Parquet below the root
+    store: str = ""
+
+
 class PolySettings(Common, frozen=True, kw_only=True):
     """``poly-record``."""
 
@@ -229,7 +248,7 @@ def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: section {section!r} must hold settings, one a line")
     for key in content:
-        refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "monitor", "archiver"}, str(path))
+        refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "backfill", "monitor", "archiver"}, str(path))
     values = _flat(values, _NESTED.get(section, {}), f"{path}, section {section!r}")
     for key in values:
         refuse_unknown(str(key), known, f"{path}, section {section!r}")
@@ -272,11 +291,12 @@ def _brief(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _every_key() -> set[str]:
-    return {field.name for kind in (CexSettings, PolySettings, MarketSettings, HarvestSettings) for field in msgspec.structs.fields(kind)}
+    kinds = (CexSettings, PolySettings, MarketSettings, HarvestSettings, BackfillSettings)
+    return {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
 
 
 def _split(key: str, text: str) -> object:
-    if key in {"venues", "symbols", "channels", "coins", "timeframes", "rpc", "types", "custom"}:
+    if key in {"venues", "symbols", "channels", "coins", "timeframes", "rpc", "types", "custom", "tables"}:
         return names(text)
     if key == "endpoints":
         return endpoints(text.split())

@@ -2,13 +2,13 @@
 -- Generated from archive/tape_archive/tables/schema.py: python -m tape_archive.tables.ddl config/sql
 
 CREATE TABLE IF NOT EXISTS `trades_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `side` LowCardinality(String),
-    `amount` Float64 CODEC(ZSTD(1)),
-    `price` Float64 CODEC(ZSTD(1)),
+    `amount` Float64 CODEC(ZSTD(3)),
+    `price` Float64 CODEC(ZSTD(3)),
     `trade_id` Int64 CODEC(Delta, ZSTD(1)),
     `first_id` Nullable(Int64) CODEC(Delta, ZSTD(1)),
     `last_id` Nullable(Int64) CODEC(Delta, ZSTD(1))
@@ -20,19 +20,19 @@ TTL toDateTime(timestamp) + INTERVAL 7 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `candles_1m_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMM(timestamp)
@@ -41,19 +41,19 @@ TTL toDateTime(timestamp) + INTERVAL 30 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `candles_5m_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMM(timestamp)
@@ -62,19 +62,19 @@ TTL toDateTime(timestamp) + INTERVAL 90 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `candles_30m_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYear(timestamp)
@@ -83,19 +83,19 @@ TTL toDateTime(timestamp) + INTERVAL 180 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `candles_4h_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYear(timestamp)
@@ -104,19 +104,19 @@ TTL toDateTime(timestamp) + INTERVAL 365 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `candles_1d_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY tuple()
@@ -124,16 +124,16 @@ ORDER BY (symbol, timestamp, exchange)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `ticker_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `last` Float64 CODEC(ZSTD(1)),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `last` Float64 CODEC(ZSTD(3)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
     `last_id` Nullable(Int64) CODEC(Delta, ZSTD(1))
 )
@@ -144,14 +144,14 @@ TTL toDateTime(timestamp) + INTERVAL 1 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `funding_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `rate` Float64 CODEC(ZSTD(1)),
-    `mark_price` Nullable(Float64) CODEC(ZSTD(1)),
-    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
-    `predicted_rate` Nullable(Float64) CODEC(ZSTD(1))
+    `rate` Float64 CODEC(ZSTD(3)),
+    `mark_price` Nullable(Float64) CODEC(ZSTD(3)),
+    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    `predicted_rate` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMM(timestamp)
@@ -160,17 +160,17 @@ TTL toDateTime(timestamp) + INTERVAL 90 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `l2_book_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `first_update_id` Int64 CODEC(Delta, ZSTD(1)),
     `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
     `snapshot` Bool,
-    `bid_prices` Array(Float64) CODEC(ZSTD(1)),
-    `bid_amounts` Array(Float64) CODEC(ZSTD(1)),
-    `ask_prices` Array(Float64) CODEC(ZSTD(1)),
-    `ask_amounts` Array(Float64) CODEC(ZSTD(1))
+    `bid_prices` Array(Float64) CODEC(ZSTD(3)),
+    `bid_amounts` Array(Float64) CODEC(ZSTD(3)),
+    `ask_prices` Array(Float64) CODEC(ZSTD(3)),
+    `ask_amounts` Array(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMMDD(timestamp)
@@ -179,15 +179,15 @@ TTL toDateTime(timestamp) + INTERVAL 3 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `liquidations_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `side` LowCardinality(String),
-    `quantity` Float64 CODEC(ZSTD(1)),
-    `price` Float64 CODEC(ZSTD(1)),
-    `average_price` Nullable(Float64) CODEC(ZSTD(1)),
-    `filled` Nullable(Float64) CODEC(ZSTD(1)),
+    `quantity` Float64 CODEC(ZSTD(3)),
+    `price` Float64 CODEC(ZSTD(3)),
+    `average_price` Nullable(Float64) CODEC(ZSTD(3)),
+    `filled` Nullable(Float64) CODEC(ZSTD(3)),
     `status` LowCardinality(Nullable(String)),
     `liquidation_id` String CODEC(ZSTD(1))
 )
@@ -198,12 +198,12 @@ TTL toDateTime(timestamp) + INTERVAL 30 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `open_interest_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `open_interest` Float64 CODEC(ZSTD(1)),
-    `value` Nullable(Float64) CODEC(ZSTD(1))
+    `open_interest` Float64 CODEC(ZSTD(3)),
+    `value` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMM(timestamp)
@@ -212,15 +212,15 @@ TTL toDateTime(timestamp) + INTERVAL 90 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `index_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
-    `index_price` Float64 CODEC(ZSTD(1)),
-    `mark_price` Nullable(Float64) CODEC(ZSTD(1)),
-    `settle_price` Nullable(Float64) CODEC(ZSTD(1)),
-    `funding_rate` Nullable(Float64) CODEC(ZSTD(1)),
-    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1))
+    `index_price` Float64 CODEC(ZSTD(3)),
+    `mark_price` Nullable(Float64) CODEC(ZSTD(3)),
+    `settle_price` Nullable(Float64) CODEC(ZSTD(3)),
+    `funding_rate` Nullable(Float64) CODEC(ZSTD(3)),
+    `next_funding_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMMDD(timestamp)
@@ -229,20 +229,20 @@ TTL toDateTime(timestamp) + INTERVAL 90 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `custom_candles_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `interval` LowCardinality(String),
-    `open` Float64 CODEC(ZSTD(1)),
-    `high` Float64 CODEC(ZSTD(1)),
-    `low` Float64 CODEC(ZSTD(1)),
-    `close` Float64 CODEC(ZSTD(1)),
-    `volume` Float64 CODEC(ZSTD(1)),
-    `quote_volume` Nullable(Float64) CODEC(ZSTD(1)),
+    `open` Float64 CODEC(ZSTD(3)),
+    `high` Float64 CODEC(ZSTD(3)),
+    `low` Float64 CODEC(ZSTD(3)),
+    `close` Float64 CODEC(ZSTD(3)),
+    `volume` Float64 CODEC(ZSTD(3)),
+    `quote_volume` Nullable(Float64) CODEC(ZSTD(3)),
     `trades` Nullable(Int64) CODEC(Delta, ZSTD(1)),
-    `taker_volume` Nullable(Float64) CODEC(ZSTD(1)),
-    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(1))
+    `taker_volume` Nullable(Float64) CODEC(ZSTD(3)),
+    `taker_quote_volume` Nullable(Float64) CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMM(timestamp)
@@ -251,15 +251,15 @@ TTL toDateTime(timestamp) + INTERVAL 365 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `book_ticker_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `update_id` Int64 CODEC(Delta, ZSTD(1)),
-    `bid` Float64 CODEC(ZSTD(1)),
-    `bid_amount` Float64 CODEC(ZSTD(1)),
-    `ask` Float64 CODEC(ZSTD(1)),
-    `ask_amount` Float64 CODEC(ZSTD(1))
+    `bid` Float64 CODEC(ZSTD(3)),
+    `bid_amount` Float64 CODEC(ZSTD(3)),
+    `ask` Float64 CODEC(ZSTD(3)),
+    `ask_amount` Float64 CODEC(ZSTD(3))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
 PARTITION BY toYYYYMMDD(timestamp)
@@ -268,21 +268,21 @@ TTL toDateTime(timestamp) + INTERVAL 1 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `instruments_local` ON CLUSTER '{cluster}' (
-    `timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `native` LowCardinality(String),
     `status` LowCardinality(String),
     `base` LowCardinality(String),
     `quote` LowCardinality(String),
-    `multiplier` Float64 CODEC(ZSTD(1)),
-    `tick_size` Nullable(Float64) CODEC(ZSTD(1)),
-    `lot_size` Nullable(Float64) CODEC(ZSTD(1)),
-    `first_seen` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `last_seen` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `listed` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
-    `delisted` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
+    `multiplier` Float64 CODEC(ZSTD(3)),
+    `tick_size` Nullable(Float64) CODEC(ZSTD(3)),
+    `lot_size` Nullable(Float64) CODEC(ZSTD(3)),
+    `first_seen` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `last_seen` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `listed` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    `delisted` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
     `previous` LowCardinality(Nullable(String))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}', receipt_timestamp)
@@ -291,22 +291,22 @@ ORDER BY (symbol, timestamp, exchange)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `gap_detection_log_local` ON CLUSTER '{cluster}' (
-    `detection_time` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `detection_time` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `receipt_timestamp` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `exchange` LowCardinality(String),
     `symbol` LowCardinality(String),
     `log_id` Int64 CODEC(Delta, ZSTD(1)),
     `data_type` LowCardinality(String),
     `interval` LowCardinality(String),
-    `gap_start` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
-    `gap_end` DateTime64(6, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+    `gap_start` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
+    `gap_end` DateTime64(6, 'UTC') CODEC(Delta, ZSTD(1)),
     `gap_type` LowCardinality(String),
     `priority` Int64 CODEC(Delta, ZSTD(1)),
     `status` LowCardinality(String),
     `records_expected` Int64 CODEC(Delta, ZSTD(1)),
     `records_filled` Int64 CODEC(Delta, ZSTD(1)),
-    `fill_start_time` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
-    `fill_complete_time` Nullable(DateTime64(6, 'UTC')) CODEC(DoubleDelta, ZSTD(1)),
+    `fill_start_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
+    `fill_complete_time` Nullable(DateTime64(6, 'UTC')) CODEC(Delta, ZSTD(1)),
     `error_message` Nullable(String) CODEC(ZSTD(1)),
     `retry_count` Int64 CODEC(Delta, ZSTD(1))
 )

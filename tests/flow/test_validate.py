@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from click.testing import CliRunner
 
 from tape_archive.format import harvest
 from tape_archive.format.harvest import Kind
+from tape_collectors.harvest.report import CRITERIA, Reports
+from tape_collectors.settings import HarvestSettings
 from tape_monitor.quality.command import command
 from tape_monitor.quality.report import Report, decode
 from tests.support.prometheus import until
@@ -143,3 +147,16 @@ def test_a_symbol_that_was_asked_for_and_never_came_is_missed(copy: Path) -> Non
     code, report = validate(copy, "--samples", "0")
     assert code == 3 and report.symbols == list(SYMBOLS) and report.sample.why_not == "Not done: as asked."
     assert {one.empty for one in report.completeness if one.symbol == "ETHUSDT"} == {9}
+
+
+async def test_the_recorder_s_own_report_is_judged_by_the_recorder_s_settings(
+    copy: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    with caplog.at_level("INFO"):
+        await Reports(copy, 1.0, {name: getattr(HarvestSettings(), name) for name in CRITERIA}).last()
+        await Reports(copy, 1.0, {"max_latency_p50_ms": 0.001}).last()
+        await Reports(copy, 1.0, {"max_latency_p98_ms": 1.0}).last()
+    told = [(record.verdict, getattr(record, "why", "")) for record in caplog.records if record.message == "data quality"]  # type: ignore[attr-defined]
+    assert [verdict for verdict, _ in told] == ["green", "red", "failed (2)"] and "max-latency-p98-ms" in told[2][1]
+    assert len(list((copy / harvest.REPORTS).glob("dq_*.html"))) in (1, 2)

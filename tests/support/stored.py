@@ -89,21 +89,27 @@ class Comparison(msgspec.Struct):
 
 def compare(tables: Tables, ledger: Iterable[Mapping[str, Any]]) -> Comparison:
     """By count and hash, stream by stream and symbol by symbol, between the first and the last id that the ledger counted."""
-    native = {row["native"]: row["symbol"] for row in tables.read("instruments").to_pylist()}
-    out = Comparison()
+    native = {row["symbol"]: row["native"] for row in tables.read("instruments").to_pylist()}
+    known = set(native.values())
+    sent: dict[str, dict[str, Mapping[str, Any]]] = {}
     for line in ledger:
-        if line["stream"] not in STREAMS or line["symbol"] not in native or not line["count"]:
-            continue
-        table, of = STREAMS[line["stream"]]
-        count, total = 0, 0
-        for row in tables.read(table, native[line["symbol"]]).to_pylist():
-            if row.get("snapshot"):
-                continue
-            id, text = of(line["symbol"], row)
-            if line["first"] <= id <= line["last"]:
-                count += 1
-                total = (total + xxh3_64_intdigest(text.encode())) % 2**64
-        out.rows[table] = out.rows.get(table, 0) + count
-        if (count, f"{total:016x}") != (line["count"], line["hash"]):
-            out.different.append(Difference(line["stream"], line["symbol"], line["count"], count))
+        if line["stream"] in STREAMS and line["symbol"] in known and line["count"]:
+            sent.setdefault(line["stream"], {})[line["symbol"]] = line
+    out = Comparison()
+    for stream, lines in sent.items():
+        table, of = STREAMS[stream]
+        counts, sums = dict.fromkeys(lines, 0), dict.fromkeys(lines, 0)
+        for batch in tables.read(table).to_batches(10_000):
+            for row in batch.to_pylist():
+                symbol = native.get(row["symbol"], "")
+                if symbol not in lines or row.get("snapshot"):
+                    continue
+                id, text = of(symbol, row)
+                if lines[symbol]["first"] <= id <= lines[symbol]["last"]:
+                    counts[symbol] += 1
+                    sums[symbol] = (sums[symbol] + xxh3_64_intdigest(text.encode())) % 2**64
+        out.rows[table] = sum(counts.values())
+        for symbol, line in lines.items():
+            if (counts[symbol], f"{sums[symbol]:016x}") != (line["count"], line["hash"]):
+                out.different.append(Difference(stream, symbol, line["count"], counts[symbol]))
     return out

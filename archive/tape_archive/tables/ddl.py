@@ -25,10 +25,10 @@ _CLICKHOUSE: Mapping[str, str] = {
 }
 #: chosen by benchmarks/tables.py
 CODECS: Mapping[str, str] = {
-    "time": "CODEC(DoubleDelta, ZSTD(1))",
+    "time": "CODEC(Delta, ZSTD(1))",
     "int": "CODEC(Delta, ZSTD(1))",
-    "float": "CODEC(ZSTD(1))",
-    "floats": "CODEC(ZSTD(1))",
+    "float": "CODEC(ZSTD(3))",
+    "floats": "CODEC(ZSTD(3))",
     "text": "CODEC(ZSTD(1))",
 }
 _MERGED: Mapping[Partition, str] = {"day": "toYYYYMMDD({})", "month": "toYYYYMM({})", "year": "toYear({})", "none": "tuple()"}

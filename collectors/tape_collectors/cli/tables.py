@@ -57,6 +57,7 @@ def command(
     """
     log_setup(log_level, as_json=log_json)
     from tape_archive.tables.tables import open_tables
+    from tape_collectors.table_retention import Retention
     from tape_collectors.table_writer import TableWriter, open_tapes
 
     if not (Path(root) / "raw").is_dir() and not follow:
@@ -68,6 +69,7 @@ def command(
         writer = TableWriter(tapes, drain_s, status=lock.with_suffix(".status.json"))
         if follow:
             _until_told(writer)
+            Retention(tables).start()
         try:
             whole = writer.run(once=not follow)
         finally:

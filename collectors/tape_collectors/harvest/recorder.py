@@ -19,7 +19,7 @@ from tape_archive.service import log_to_file
 from tape_collectors.harvest import derive
 from tape_collectors.harvest import output as outputs
 from tape_collectors.harvest.metrics import metrics
-from tape_collectors.harvest.report import Reports
+from tape_collectors.harvest.report import CRITERIA, Reports
 from tape_collectors.market.harvest_setup import VENUE, HarvestSetup
 from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.runtime.fetch import Fetcher
@@ -97,7 +97,7 @@ class _HarvestRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for group, intake in zip(self.groups, intakes, strict=True):
             process.pool(group, intake, fetcher)
-        reports = Reports(self.root, settings.report_hours)
+        reports = Reports(self.root, settings.report_hours, {name: getattr(settings, name) for name in CRITERIA})
         process.supervisor.add("reports", reports.run)
         process.metrics.append(lambda: metrics(output, process))
         log.info(

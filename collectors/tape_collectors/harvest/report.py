@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,13 +16,24 @@ log = logging.getLogger(__name__)
 MODULE = "tape_monitor.quality"
 #: the report at the end has so long
 LAST_S = 600.0
+#: settings of the recorder that the report judges by
+CRITERIA = (
+    "max_empty_bucket_rate",
+    "max_duplicate_rate",
+    "max_missing_rate",
+    "max_latency_p99_ms",
+    "max_latency_p50_ms",
+    "min_events_per_72h",
+)
 
 
 class Reports:
-    """``hours`` 0: none. Where the monitor is not installed there is none either, and that is said once."""
+    """``hours`` 0: none. ``criteria``: by name, what the output must fulfil. Where the monitor is not installed there is no report either,
+    and that is said once."""
 
-    def __init__(self, root: Path, hours: float) -> None:
+    def __init__(self, root: Path, hours: float, criteria: Mapping[str, float] | None = None) -> None:
         self.root = root
+        self.options = [word for name, value in (criteria or {}).items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.hours = hours
         self._known = hours > 0 and _installed()
         if hours > 0 and not self._known:
@@ -47,7 +59,7 @@ class Reports:
         out = self.root / REPORTS / f"dq_{datetime.now(UTC):%Y%m%d_%H%M}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", MODULE, "--root", str(self.root), "--output", str(out)),
+            *(sys.executable, "-m", MODULE, "--root", str(self.root), "--output", str(out), *self.options),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -58,7 +70,7 @@ class Reports:
             child.kill()
             await child.wait()
             raise
-        verdict = {0: "green", 3: "red"}.get(child.returncode or 0, f"failed ({child.returncode})")
+        verdict = {0: "green", 3: "red", 1: "not judged"}.get(child.returncode or 0, f"failed ({child.returncode})")
         lines = said.decode("utf-8", "replace").strip().splitlines()
         why = lines[-1][:200] if lines and child.returncode not in (0, 3) else ""
         log.info("data quality", extra={"verdict": verdict, "report": str(out), **({"why": why} if why else {})})

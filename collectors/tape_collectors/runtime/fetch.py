@@ -48,9 +48,9 @@ class Job(msgspec.Struct, frozen=True, order=False):
 class Host:
     """One REST host: its address, budget and queue. First attempts go before repeated ones, otherwise in the order of asking."""
 
-    def __init__(self, root: str, limits: Limits, shared: Path | None = None) -> None:
+    def __init__(self, root: str, limits: Limits, shared: Path | None = None, counted: str = "rest") -> None:
         self.root = root
-        self.budget = SharedBudget(limits, shared / f"rest-{element(urlsplit(root).netloc)}.json") if shared else Budget(limits)
+        self.budget = SharedBudget(limits, shared / f"{counted}-{element(urlsplit(root).netloc)}.json") if shared else Budget(limits)
         self.refusals = 0
         self.asking = 0
         # A file that processes share is in wall time; alone, the monotonic clock cannot be set.
@@ -117,7 +117,11 @@ class Host:
 
 
 class Fetcher:
-    """Asks what feeds want. ``run`` never returns. ``shared``: a folder through which all processes here share each host's budget."""
+    """Asks what feeds want. ``run`` never returns. ``shared``: a folder through which all processes here share each host's budget.
+
+    Hosts of one address are counted apart, each by its own limits, and asked at least ``gap_s`` apart together. ``at_once``: so many
+    requests of one host may be on their way.
+    """
 
     def __init__(
         self,
@@ -129,8 +133,17 @@ class Fetcher:
         timeout_s: float = TIMEOUT_S,
         cap_s: float = 60.0,
         shared: Path | None = None,
+        gap_s: float = 0.0,
+        at_once: int = _AT_ONCE,
     ) -> None:
-        self.hosts = {name: Host(root, limits.get(name, Limits(1_000_000, 10.0)), shared) for name, root in hosts.items()}
+        self.hosts: dict[str, Host] = {}
+        for name, root in hosts.items():
+            counted = name if root in {host.root for host in self.hosts.values()} else "rest"
+            self.hosts[name] = Host(root, limits.get(name, Limits(1_000_000, 10.0)), shared, counted)
+        self._gap_s = gap_s
+        self._at_once = at_once
+        #: when each address may be asked again
+        self._next: dict[str, float] = {}
         self.failures = 0
         self._tls = tls
         self._chance = chance or random.Random()
@@ -171,16 +184,25 @@ class Fetcher:
             return (await self._ask(session, self.hosts[host], request))[:2]
 
     async def _serve(self, host: Host, group: asyncio.TaskGroup) -> None:
-        places = asyncio.Semaphore(_AT_ONCE)
+        places = asyncio.Semaphore(self._at_once)
         while True:
             await places.acquire()
             job = await host.due()
             try:
                 await host.room(job.fetch.weight)
+                await self._apart(host.root)
             except asyncio.CancelledError:
                 host.put(job, 0.0)
                 raise
             group.create_task(self._do(host, job, places), name=f"fetch {job.fetch.request[:40]}")
+
+    async def _apart(self, root: str) -> None:
+        """Wait until the address may be asked again."""
+        if self._gap_s:
+            now = asyncio.get_running_loop().time()
+            due = max(now, self._next.get(root, 0.0))
+            self._next[root] = due + self._gap_s
+            await asyncio.sleep(due - now)
 
     async def _do(self, host: Host, job: Job, places: asyncio.Semaphore) -> None:
         assert self._session is not None
@@ -208,7 +230,9 @@ class Fetcher:
             if seconds := host.refused(status, after_s):
                 log.error("host is left alone", extra={"host": host.root, "status": status, "seconds": round(seconds, 1)})
         else:
-            log.warning("REST failed", extra={"request": request[:120], "status": status, "attempt": job.attempt})
+            # What is not there, and is not asked for again here, is news for who asked, not for people.
+            level = logging.INFO if status == 404 and not job.fetch.retries else logging.WARNING
+            log.log(level, "REST failed", extra={"request": request[:120], "status": status, "attempt": job.attempt})
         if job.fetch.retries < 0 or job.attempt < job.fetch.retries:
             waits = delays(0.2, self._cap_s, self._chance)
             for _ in range(min(job.attempt, 10)):

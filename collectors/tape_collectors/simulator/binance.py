@@ -64,7 +64,9 @@ class Binance(Exchange):
         self.api.routes(app)
 
     def endpoints(self) -> dict[str, str]:
-        return {"rest": self.rest, **{name: self.ws for name in (("public", "market") if self.futures else ("spot",))}}
+        if not self.futures:
+            return {"rest": self.rest, "spot": self.ws}
+        return {"rest": self.rest, "archive": self.rest, "public": self.ws, "market": self.ws}
 
     def now_ms(self) -> int:
         """The venue's time."""
@@ -187,6 +189,8 @@ class Binance(Exchange):
         day = self.days[one.symbol]
         ended = day.minute and ms // 60_000 != day.minute
         closed = events.kline(one, day, ms, closed=True) if ended else None
+        if ended:
+            self.api.lived_minute(one.symbol, day.minute * 60_000, day)
         day.add(one, ms, fills)
         self.api.fills[one.symbol].extend(fills)
         return closed

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from tape_collectors.simulator import binance_events as events
+from tape_collectors.simulator.binance_events import Day
+from tape_collectors.simulator.binance_history import Past, listings
+from tape_collectors.simulator.candles import Candle
+from tape_collectors.simulator.history import History, Listing
 from tape_collectors.simulator.market import Fill, Instrument
+from tape_collectors.simulator.meter import Meter
 
 if TYPE_CHECKING:
     from tape_collectors.simulator.binance import Binance
 
 _SPOT_WEIGHT = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 _FUTURES_WEIGHT = ((50, 2), (100, 5), (500, 10), (1000, 20))
-_PATIENCE = 3
+#: trades of each future that are told after they happened
+_LIVED = 20_000
+#: the delivery date of a perpetual
+_NEVER = 4_133_404_800_000
 
 
 class BinanceRest:
@@ -25,15 +33,13 @@ class BinanceRest:
 
     def __init__(self, venue: Binance, weight_limit: int, ban_s: float) -> None:
         self.venue = venue
-        self.weight_limit = weight_limit
-        self.ban_s = ban_s
+        self.meter = Meter(weight_limit, 60.0, ban_s)
         #: a recording's own answers, in place of the market's
         self.info_played: bytes | None = None
         self.depth_played: Callable[[web.Request], Any] | None = None
-        self.fills: dict[str, deque[Fill]] = {symbol: deque(maxlen=1000) for symbol in venue.market.instruments}
-        self._weights: deque[tuple[float, int]] = deque()
-        self._warned = 0
-        self._banned_until = 0.0
+        kept = _LIVED if venue.futures else 1000
+        self.fills: dict[str, deque[Fill]] = {symbol: deque(maxlen=kept) for symbol in venue.market.instruments}
+        self.past = Past(self, _history(venue), lambda: self.venue.now_ms()) if venue.futures else None
 
     def routes(self, app: web.Application) -> None:
         """The paths of this venue."""
@@ -44,34 +50,41 @@ class BinanceRest:
             "time": self._time,
             "ping": self._ping,
             "trades": self._trades,
-            "aggTrades": self._agg_trades,
         }
-        if self.venue.futures:
+        if self.past is not None:
             paths |= {"openInterest": self._open_interest, "premiumIndex": self._premium}
+            self.past.routes(app)
+        else:
+            paths["aggTrades"] = self._agg_trades
         for path, handler in paths.items():
             app.router.add_get(f"{root}/{path}", handler)
 
-    def _counted(self, weight: int) -> web.Response | dict[str, str]:
+    def counted(self, weight: int, meter: Meter | None = None) -> web.Response | dict[str, str]:
         """The headers of an answer that may be given, or the refusal."""
-        now = time.monotonic()
-        while self._weights and self._weights[0][0] <= now - 60:
-            self._weights.popleft()
-        used = sum(some for _, some in self._weights) + weight
-        headers = {"X-MBX-USED-WEIGHT-1M": str(used)}
-        if now < self._banned_until:
-            return _refused(418, self._banned_until - now, headers)
-        if used > self.weight_limit:
-            self._warned += 1
-            if self._warned > _PATIENCE:
-                self._banned_until, self._warned = now + self.ban_s, 0
-                return _refused(418, self.ban_s, headers)
-            return _refused(429, self._weights[0][0] + 60 - now if self._weights else 60, headers)
-        self._warned = 0
-        self._weights.append((now, weight))
-        return headers
+        counting = meter or self.meter
+        status, wait_s = counting.count(weight)
+        headers = {} if meter else {"X-MBX-USED-WEIGHT-1M": str(counting.used)}
+        return headers if status == 200 else _refused(status, wait_s, headers)
+
+    def lived_minute(self, symbol: str, ms: int, bar: Day | Candle) -> None:
+        """A candle of the market closed."""
+        if self.past is not None:
+            numbers = (*bar.ohlc, bar.volume, bar.quote, bar.trades, bar.bought, bar.quote_bought)
+            self.past.history.lived(symbol, ms, numbers)
+
+    def listed(self, one: Instrument, onboard_ms: int) -> None:
+        """The market has one more instrument, which has no past before this."""
+        if self.past is not None and one.symbol not in self.past.history.listings:
+            price = one.mid / 10**one.tick
+            self.past.history.listings[one.symbol] = Listing(one.symbol, price, one.tick, one.lot, onboard_ms)
+
+    def lived_agg(self, symbol: str) -> list[dict[str, Any]]:
+        """The last aggregate trades that the market itself made, as REST tells them."""
+        one = self.venue.market.instruments.get(symbol)
+        return [_agg_row(one, fill, futures=True) for fill in self.fills[symbol]] if one is not None else []
 
     def _asked(self, request: web.Request, weight: int) -> tuple[Instrument, dict[str, str]] | web.Response:
-        headers = self._counted(weight)
+        headers = self.counted(weight)
         if isinstance(headers, web.Response):
             return headers
         one = self.venue.market.instruments.get(request.query.get("symbol", ""))
@@ -100,36 +113,41 @@ class BinanceRest:
         return web.json_response({"lastUpdateId": last, **times, "bids": bids, "asks": asks}, headers=headers)
 
     async def _info(self, request: web.Request) -> web.StreamResponse:
-        headers = self._counted(1 if self.venue.futures else 20)
+        headers = self.counted(1 if self.venue.futures else 20)
         if isinstance(headers, web.Response):
             return headers
         if self.info_played is not None:
             return web.Response(body=self.info_played, content_type="application/json", headers=headers)
         wanted = request.query.get("symbol")
-        instruments = self.venue.market.instruments
-        if wanted is not None and wanted not in instruments:
+        listed: Mapping[str, Instrument | Listing] = self.past.history.listings if self.past else self.venue.market.instruments
+        if wanted is not None and wanted not in listed:
             return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400, headers=headers)
-        rows = [self._symbol(one) for one in instruments.values() if wanted in (None, one.symbol)]
-        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.weight_limit}
+        rows = [self._symbol(one) for one in listed.values() if wanted in (None, one.symbol)]
+        limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.meter.limit}
         body = {"timezone": "UTC", "serverTime": int(time.time() * 1000), "rateLimits": [limit], "exchangeFilters": [], "symbols": rows}
         return web.json_response(body, headers=headers)
 
-    def _symbol(self, one: Instrument) -> dict[str, Any]:
+    def _symbol(self, one: Instrument | Listing) -> dict[str, Any]:
         tick, lot = f"{10**-one.tick:.{one.tick}f}", f"{10**-one.lot:.{one.lot}f}"
         filters = [
             {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00", "tickSize": tick},
             {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000.000", "stepSize": lot},
         ]
         base = {"symbol": one.symbol, "status": "TRADING", "baseAsset": one.symbol.removesuffix("USDT"), "quoteAsset": "USDT"}
-        kind = {"contractType": "PERPETUAL", "pair": one.symbol} if self.venue.futures else {"isSpotTradingAllowed": True}
-        return {**base, **kind, "filters": filters}
+        if not isinstance(one, Listing):
+            return {**base, "isSpotTradingAllowed": True, "filters": filters}
+        kind = {"contractType": "PERPETUAL", "pair": one.symbol}
+        times = {"onboardDate": one.onboard_ms, "deliveryDate": one.delisted_ms or _NEVER}
+        if one.delisted_ms and one.delisted_ms <= (self.past.now_ms() if self.past else 0):
+            base["status"] = "SETTLING"
+        return {**base, **kind, **times, "filters": filters}
 
     async def _time(self, request: web.Request) -> web.StreamResponse:
-        headers = self._counted(1)
+        headers = self.counted(1)
         return headers if isinstance(headers, web.Response) else web.json_response({"serverTime": int(time.time() * 1000)}, headers=headers)
 
     async def _ping(self, request: web.Request) -> web.StreamResponse:
-        headers = self._counted(1)
+        headers = self.counted(1)
         return headers if isinstance(headers, web.Response) else web.json_response({}, headers=headers)
 
     async def _trades(self, request: web.Request) -> web.StreamResponse:
@@ -145,7 +163,7 @@ class BinanceRest:
         return web.json_response(rows, headers=headers)
 
     async def _agg_trades(self, request: web.Request) -> web.StreamResponse:
-        asked = self._asked(request, 20 if self.venue.futures else 4)
+        asked = self._asked(request, 4)
         if isinstance(asked, web.Response):
             return asked
         one, headers = asked
@@ -168,7 +186,7 @@ class BinanceRest:
     async def _premium(self, request: web.Request) -> web.StreamResponse:
         symbol = request.query.get("symbol")
         if symbol is None:
-            headers = self._counted(10)
+            headers = self.counted(10)
             rows = [_premium(one, self.venue.now_ms()) for one in self.venue.market.instruments.values()]
             return headers if isinstance(headers, web.Response) else web.json_response(rows, headers=headers)
         asked = self._asked(request, 1)
@@ -192,10 +210,19 @@ def _first(one: Instrument, limit: int) -> tuple[int, events.Rows, events.Rows]:
     return update, events.rows(one, best[0]), events.rows(one, best[1])
 
 
-def _agg_row(one: Instrument, fill: Fill) -> dict[str, Any]:
+def _agg_row(one: Instrument, fill: Fill, *, futures: bool = False) -> dict[str, Any]:
     """As on the stream, without its envelope."""
     event: dict[str, Any] = events.agg_trade(one, fill, futures=False)
-    return {key: event[key] for key in ("a", "p", "q", "f", "l", "T", "m", "M")}
+    return {key: event[key] for key in ("a", "p", "q", "f", "l", "T", "m", *(() if futures else ("M",)))}
+
+
+def _history(venue: Binance) -> History:
+    """The past of the market's instruments, up to now: from here on it lives."""
+    now = int(time.time() * 1000)
+    found = {symbol: (one.mid / 10**one.tick, one.tick, one.lot) for symbol, one in venue.market.instruments.items()}
+    history = History(listings(found, venue.market.seed, now), seed=venue.market.seed)
+    history.lives_from(now, {symbol: one.agg_id for symbol, one in venue.market.instruments.items()})
+    return history
 
 
 def _premium(one: Instrument, ms: int) -> dict[str, Any]:

@@ -199,6 +199,7 @@ class Market:
     """Instruments that move together. ``keep``: every book that ever was can be asked back (a test's few seconds, not a day)."""
 
     def __init__(self, prices: dict[str, float], seed: int = 1, first_id: int = 5_000_000, keep: bool = False, stride: int = 1) -> None:
+        self.seed = seed
         self.random = random.Random(f"{seed}/market")
         self.push = 0.0
         self.instruments = {

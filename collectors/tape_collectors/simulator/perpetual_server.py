@@ -281,6 +281,8 @@ class PerpetualVenue(Binance):
             heard = self.heard.get(one.symbol, {})
             for interval, bar in one.candles.roll(ms):
                 told = events.kline(one, ms, interval, INTERVALS[interval], bar, closed=True)
+                if interval == "1m":
+                    self.api.lived_minute(one.symbol, bar.start, bar)
                 if (channel := heard.get(f"kline_{interval}")) is not None:
                     self.emit(channel, told)
                 elif self.ledger.counting:
@@ -333,6 +335,7 @@ class PerpetualVenue(Binance):
         self._stepping = True
         for one in changed:
             self.api.fills.setdefault(one.symbol, deque(maxlen=_KEPT))
+            self.api.listed(one, one.onboard_ms)
             told = events.contract_info(one.symbol, self.clock.tick(), one.contract, one.status, one.onboard_ms)
             self.emit(self.channel(CONTRACT_INFO), told)
         self._stepping = False

@@ -79,14 +79,14 @@ class Tape:
 
     def starts(self) -> list[Start]:
         """Every place at which a sample may begin."""
-        found = set()
+        places = set()
         for segment, line in self._heads.items():
             if line is None or _setup(line) is None:
                 continue
             run, begun = str(line.fields.get("run", "")), int(line.fields.get("begun", line.t))
             first = begun // HOUR * HOUR == segment.hour
-            found.add(Start(begun, True, run) if first else Start(segment.hour, False, run))
-        return sorted(found, key=lambda start: start.t)
+            places.add(Start(begun, True, run) if first else Start(segment.hour, False, run))
+        return sorted(places, key=lambda start: start.t)
 
     def rows(self, start: Start, seconds: int) -> tuple[Rows, tuple[int, int]]:
         """The rows that the tape makes from ``start`` on, and of which stretch of tape time they are all."""
@@ -109,7 +109,7 @@ class Tape:
             if not walk.line(order[at][0], line):
                 break
         walk.end()
-        return _found(parts, begin, last, start.begun), (begin, last)
+        return found(parts, begin, last, begun=start.begun), (begin, last)
 
 
 class _Walk:
@@ -176,8 +176,8 @@ def _chain(files: list[Segment]) -> Iterator[bytes]:
         yield from read_lines(one.file)
 
 
-def _found(parts: list[HarvestPart], begin: int, end: int, begun: bool) -> Rows:
-    """Rows by what identifies them; at a whole hour without what needs more than is known."""
+def found(parts: list[HarvestPart], begin: int, end: int, *, begun: bool) -> Rows:
+    """Rows with tape time in [begin, end) by what identifies them; at a whole hour without what needs more than is known."""
     out: Rows = {}
     seen: dict[str, int] = {}
     for part in parts:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from tape_archive.tables import Tables, open_tables
+from tests.support.clickhouse_http import Server
 from tests.support.postgres import Postgres
 
-KINDS = ["parquet", "chdb", "postgresql"]
+KINDS = ["parquet", "chdb", "clickhouse", "postgresql"]
 _COUNT = itertools.count(1)
 
 
@@ -33,6 +34,14 @@ def postgres() -> Iterator[Postgres]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("clickhouse"))
+    server.start()
+    yield server
+    server.kill()
+
+
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An empty place."""
@@ -41,6 +50,9 @@ def url(kind: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     if kind == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         return server.url(f"t{next(_COUNT)}")
+    if kind == "clickhouse":
+        face: Server = request.getfixturevalue("clickhouse")
+        return face.url(f"t{next(_COUNT)}")
     # A process has one chDB folder; each test has a database of its own in it.
     return f"chdb://{request.getfixturevalue('chdb_folder')}?database=t{next(_COUNT)}"
 

@@ -19,6 +19,7 @@ from tape_archive.tables import Cursor, Tables, open_tables
 from tape_archive.tables.batch import digest
 from tape_archive.tables.schema import SPECS
 from tests.archive.tables.conftest import KINDS
+from tests.support.clickhouse_http import Server
 from tests.support.postgres import Postgres
 from tests.support.recording import environment
 from tests.support.rows import rows
@@ -123,32 +124,33 @@ def insisting(store: Tables, done: threading.Event, errors: list[TapeError]) -> 
             done.wait(0.05)
 
 
-def test_the_server_is_killed_and_comes_back() -> None:
-    """SIGKILL to PostgreSQL in the middle of writing, three times; the writer only tries again."""
-    server = Postgres()
+@pytest.mark.parametrize("kind", ["postgresql", "clickhouse"])
+def test_the_server_is_killed_and_comes_back(kind: str, tmp_path: Path) -> None:
+    """SIGKILL to the server in the middle of writing, three times; the writer only tries again."""
+    server = Postgres() if kind == "postgresql" else Server(tmp_path)
+    url = server.url("killed")
     server.start()
     try:
-        store = open_tables(server.url())
+        store = open_tables(url)
         store.create()
-        for number in range(3):
-            errors: list[TapeError] = []
-            done = threading.Event()
-            thread = threading.Thread(target=insisting, args=(store, done, errors))
-            before = sum(cursor.batch for cursor in store.cursors("w").values())
-            thread.start()
-            watcher = open_tables(server.url())
-            while thread.is_alive() and sum(cursor.batch for cursor in watcher.cursors("w").values()) < before + 2:
+        errors: list[TapeError] = []
+        done = threading.Event()
+        thread = threading.Thread(target=insisting, args=(store, done, errors))
+        thread.start()
+        for kills in range(3):
+            watcher = open_tables(url)
+            while thread.is_alive() and sum(cursor.batch for cursor in watcher.cursors("w").values()) < 3 * (kills + 1):
                 pass
             watcher.close()
             server.kill()
-            with pytest.raises(StoreUnavailable) if number == 2 else contextlib.nullcontext():
-                if number == 2:
-                    open_tables(server.url()).create()
+            away = open_tables(url)
+            with pytest.raises(StoreUnavailable):
+                away.create()
+            away.close()
             server.start()
-            thread.join(120)
-            done.set()
-            assert not thread.is_alive() and all(error.retry for error in errors), errors
-            check(store, exact=True)
+        thread.join(240)
+        done.set()
+        assert not thread.is_alive() and errors and all(error.retry for error in errors), errors
         assert set(check(store, exact=True).values()) == {COUNT}
         store.close()
     finally:
@@ -284,4 +286,4 @@ def test_two_that_write_under_one_name(tmp_path: Path, postgres: Postgres) -> No
 
 
 def test_every_kind_is_in_the_suite() -> None:
-    assert {"parquet", "chdb", "postgresql"} <= set(KINDS)
+    assert {"parquet", "chdb", "clickhouse", "postgresql"} == set(KINDS)

@@ -16,7 +16,7 @@ from tests.collectors.simulator.support import get, receive, several, stream
 from tests.support.recording import environment
 
 NAMES = {
-    *("binance_spot.rest", "binance_spot.spot", "binance_usdm.rest", "binance_usdm.public", "binance_usdm.market"),
+    *("binance_spot.rest", "binance_spot.spot", "binance_usdm.rest", "binance_usdm.archive", "binance_usdm.public", "binance_usdm.market"),
     *(
         "polymarket.gamma",
         "polymarket.clob",

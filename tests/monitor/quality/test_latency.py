@@ -70,10 +70,11 @@ def test_a_step_is_found_where_it_is_and_corrected_for(second: int, size: float,
     assert not [one for (times, _), values in zip(moved, right, strict=True) for one in spikes("S", "p", times, values, longer + 120, of)]
 
 
-def test_what_only_one_stream_shows_is_no_step_of_the_clock() -> None:
+@pytest.mark.parametrize("before, after", [(0.0, 300.0), (500.0, 0.0), (300.0, -300.0)])
+def test_what_only_one_stream_shows_is_no_step_of_the_clock(before: float, after: float) -> None:
     times, values = stream(1)
     other, calm = stream(2)
-    of = clock([(times, values + np.where(times > 90 * MINUTE, 300.0, 0.0)), (other, calm)], HOURS)
+    of = clock([(times, values + np.where(times > 90 * MINUTE, after, before)), (other, calm + 200.0)], HOURS)
     assert of.steps == []
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tape_archive.format import harvest
 from tape_collectors.market.features.zscore import clip_share
+from tape_collectors.market.harvest import HarvestPart
 from tape_monitor.quality import identities
 from tape_monitor.quality.compare import Rows, compare
+from tape_monitor.quality.retold import found
 from tape_monitor.quality.signals import needed, scores, signals
 
 #: Cont, Kukanov & Stoikov by hand: (bid, size, ask, size) and the event's contribution
@@ -114,3 +117,14 @@ def test_rows_that_the_tape_does_not_make_are_told_by_column() -> None:
     assert compare([], "no tape").why_not == "no tape"
     both = {("ofi", "S", 1): {"ofi_z": None}}
     assert compare([((0, 1), both, both)]).different == {}  # type: ignore[list-item]
+
+
+def test_at_a_whole_hour_a_score_is_compared_when_its_window_was_seen() -> None:
+    columns = harvest.names("ofi")
+    row = {"recv_ns": 0, "symbol": "S", "last_id": 0, "ofi_z": 1.0, "scale": 1.0}
+    rows = [tuple({**row, "recv_ns": at, "last_id": at}.get(name) for name in columns) for at in range(400)]
+    part = HarvestPart("S", "ofi", 0, 399, rows)
+    made = found([part], 200, 400, begun=False)
+    assert len(made) == 200 and "regime" not in made["ofi", "S", 350], "what remembers longer is not compared"
+    assert [at for at in range(200, 400) if "ofi_z" in made["ofi", "S", at]] == list(range(301, 400))
+    assert all(len(one) == len(columns) for one in found([part], 0, 400, begun=True).values()), "from a run's beginning all is"

@@ -131,9 +131,10 @@ SPOT = Binance(
 )
 USDM = Binance(
     name="binance_usdm",
-    hosts={"rest": "https://fapi.binance.com"},
+    hosts={"rest": "https://fapi.binance.com", "archive": "https://data.binance.vision"},
     sockets={"public": "wss://fstream.binance.com", "market": "wss://fstream.binance.com"},
-    limits={"rest": Limits(2400, 60.0, "X-MBX-USED-WEIGHT-1M")},
+    # The archive names no limit; this is what we allow ourselves.
+    limits={"rest": Limits(2400, 60.0, "X-MBX-USED-WEIGHT-1M"), "archive": Limits(600, 60.0)},
     rule=USDM_RULE,
     default=("aggTrade", "depth@100ms", "bookTicker", "markPrice@1s", "forceOrder"),
     channels=USDM_CHANNELS,

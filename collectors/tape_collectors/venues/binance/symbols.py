@@ -77,12 +77,33 @@ class Listed(msgspec.Struct):
     baseAsset: str = ""
     quoteAsset: str = ""
     contractType: str = ""
+    #: ms; 0 where it is not told (spot)
+    onboardDate: int = 0
+    deliveryDate: int = 0
     filters: list[_Filter] = []
 
     @property
     def silent(self) -> bool:
         """Whether its streams are expected to say nothing."""
         return self.status in SILENT
+
+    @property
+    def name(self) -> str:
+        """In the form of all venues."""
+        name = f"{self.baseAsset}-{self.quoteAsset}"
+        if not self.contractType:
+            return name
+        return f"{name}-PERP" if self.contractType == "PERPETUAL" else f"{name}-{self.symbol.rpartition('_')[2]}"
+
+    @property
+    def tick(self) -> str:
+        """The step of prices."""
+        return next((one.tickSize for one in self.filters if one.filterType == "PRICE_FILTER"), "")
+
+    @property
+    def lot(self) -> str:
+        """The step of sizes."""
+        return next((one.stepSize for one in self.filters if one.filterType == "LOT_SIZE"), "")
 
 
 class _Info(msgspec.Struct):
@@ -95,12 +116,7 @@ def instruments(data: bytes) -> dict[str, Instrument]:
 
 
 def _instrument(row: Listed) -> Instrument:
-    name = f"{row.baseAsset}-{row.quoteAsset}"
-    if row.contractType:
-        name += "-PERP" if row.contractType == "PERPETUAL" else f"-{row.symbol.rpartition('_')[2]}"
-    tick = next((one.tickSize for one in row.filters if one.filterType == "PRICE_FILTER"), "")
-    lot = next((one.stepSize for one in row.filters if one.filterType == "LOT_SIZE"), "")
-    return Instrument(row.symbol, name, row.status, not row.silent, tick, lot)
+    return Instrument(row.symbol, row.name, row.status, not row.silent, row.tick, row.lot)
 
 
 def listed(data: bytes) -> dict[str, Listed]:

@@ -1,0 +1,111 @@
+"""Backfill against a venue with a past: after one run all that can be had is there, and a second run asks for nothing."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from tape_collectors.backfill import session
+from tape_collectors.backfill.run import Outcome
+from tape_collectors.backfill.session import Session
+from tape_collectors.settings import BackfillSettings
+from tape_collectors.simulator.binance import Binance
+from tape_collectors.simulator.faults import Fault
+from tape_collectors.simulator.meter import Meter
+from tape_collectors.venues.protocol import Limits
+from tests.support.past import NOW, TABLES, Given, venue
+from tests.support.postgres import Postgres
+
+
+def settings(root: Path, server: Binance, **more: object) -> BackfillSettings:
+    endpoints = {"binance_usdm.rest": server.rest, "binance_usdm.archive": server.rest}
+    values: dict[str, object] = {"tables": TABLES, "until": str(NOW), "lookback": "7d", "endpoints": endpoints, **more}
+    return BackfillSettings(root=str(root), **values)  # type: ignore[arg-type]
+
+
+async def fill(root: Path, server: Binance, **more: object) -> Outcome:
+    with Session(settings(root, server, **more)) as session:
+        return await session.fill()
+
+
+async def holes(tmp_path: Path, count: int, instruments: int) -> None:
+    async with venue(instruments) as server:
+        assert server.api.past is not None
+        given = Given(tmp_path, server.api.past.history)
+        given.punch(random.Random(3), count)
+        archive = server.api.past.archive
+        archive.faults = {"*A[35]USDT-aggTrades-2026-11-1[2-6].zip": "checksum", "*A4USDT-aggTrades-2026-11-15.zip": "torn"}
+        first = await fill(tmp_path, server)
+        assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, first.left) for table in TABLES}
+        assert all(one.why and given.excused(one, archive) for one in first.left)
+        assert any(one.why.startswith("wrong checksum") for one in first.left) and any("no such row" in one.why for one in first.left)
+        assert server.api.meter.most() <= 2400 and not server.api.meter.refused and first.requests
+        again = await fill(tmp_path, server)
+        assert again.requests == 0 and again.left == first.left
+
+
+async def test_random_holes_are_filled_and_not_asked_for_again(tmp_path: Path) -> None:
+    await holes(tmp_path, 60, 6)
+
+
+async def test_the_weight_of_no_window_is_more_than_the_venue_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a window of three seconds, of which the run needs several."""
+    monkeypatch.setattr(session, "USDM", structs.replace(session.USDM, limits={"rest": Limits(40, 3.0, "X-MBX-USED-WEIGHT-1M")}))
+    async with venue(4) as server:
+        server.api.meter = Meter(40, 3.0)
+        assert server.api.past is not None
+        given = Given(tmp_path, server.api.past.history)
+        given.punch(random.Random(5), 60)
+        outcome = await fill(tmp_path, server)
+        assert outcome.weight > 80 and server.api.meter.most() <= 40 and not server.api.meter.refused
+        gaps = sorted(after - before for (before, _), (after, _) in pairwise(server.api.meter.asked))
+        assert gaps[len(gaps) // 10] > 0.03, "requests are some 50 ms apart"
+        assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, outcome.left) for table in TABLES}
+
+
+async def test_a_venue_that_refuses_and_fails_is_asked_again(tmp_path: Path) -> None:
+    async with venue(3) as server:
+        assert server.api.past is not None
+        given = Given(tmp_path, server.api.past.history)
+        given.punch(random.Random(6), 25)
+        server.faults.begin(Fault("rest_down", stream="*klines*", at=(0, 1, 3)))
+        server.faults.begin(Fault("rest_429", stream="*fundingRate*", at=(0,), delay_s=1.0))
+        server.faults.begin(empty := Fault("rest_empty", stream="*openInterestHist*"))
+        outcome = await fill(tmp_path, server)
+        failed = [one for one in outcome.left if one.status == "failed"]
+        assert failed and {one.table for one in failed} <= {"open_interest", "funding"} and empty.count
+        server.faults.active.clear()
+        timed = await fill(tmp_path, server, scope="scheduled")
+        assert timed.requests == 0 and timed.left == outcome.left, "not so soon"
+        again = await fill(tmp_path, server)
+        assert again.requests and not [
+            one for one in again.left if one.table == "open_interest" and not given.excused(one, server.api.past.archive)
+        ]
+        assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, again.left) for table in TABLES}
+
+
+async def test_into_a_database(tmp_path: Path) -> None:
+    server = Postgres()
+    server.start()
+    try:
+        async with venue(3) as exchange:
+            assert exchange.api.past is not None
+            given = Given(tmp_path, exchange.api.past.history, days=3)
+            given.url = server.url("backfill")
+            given.punch(random.Random(9), 30)
+            first = await fill(tmp_path, exchange, store=given.url, lookback="3d")
+            assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, first.left) for table in TABLES}
+            assert all(given.excused(one, exchange.api.past.archive) for one in first.left)
+            again = await fill(tmp_path, exchange, store=given.url, lookback="3d")
+            assert again.requests == 0 and again.left == first.left
+    finally:
+        server.stop()
+
+
+@pytest.mark.long
+async def test_five_hundred_random_holes_of_twenty_symbols(tmp_path: Path) -> None:
+    await holes(tmp_path, 500, 20)
