@@ -183,6 +183,39 @@ def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> 
     assert custom > 0 and sum(status == "SETTLING" for status in changes.values()) == 9
 
 
+def missed(url: str) -> int:
+    """Trades between the first and the last of each symbol that are not in the store."""
+    tables = open_tables(url)
+    try:
+        ids: dict[str, list[int]] = {}
+        for row in tables.read("trades", columns=("symbol", "trade_id")).to_pylist():
+            ids.setdefault(row["symbol"], []).append(row["trade_id"])
+    finally:
+        tables.close()
+    assert all(len(set(some)) == len(some) for some in ids.values())
+    return sum(max(some) - min(some) + 1 - len(some) for some in ids.values())
+
+
+def test_what_a_pause_left_out_is_filled_by_the_recorder_itself(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    url = f"parquet://{root}"
+    with simulator(tmp_path, "--venues", "binance_usdm", "--perpetuals", "8", "--rate", "300") as endpoints:
+        rest = endpoints["binance_usdm.rest"]
+        with recorder(root, endpoints, "--types", "trades") as child:
+            wait(root, child, 200)
+        sent = ask(f"{rest}/control/ledger?totals=1")
+        # Nobody listens: these trades are nowhere but in the venue's past.
+        end = time.monotonic() + 120
+        while ask(f"{rest}/control/ledger?totals=1") == sent and time.monotonic() < end:
+            time.sleep(0.2)
+        time.sleep(3)
+        with recorder(root, endpoints, "--types", "trades", "--log-level", "info", TAPE_BACKFILL_EVERY_S="4") as child:
+            wait(root, child, 200)
+            until(lambda: (root / "raw" / "binance_usdm" / "backfill").is_dir(), child)
+            time.sleep(6)
+    assert missed(url) == 0
+
+
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives: int) -> None:
     """SIGKILL to the recorder, to the process that writes tables, or to both; connections are replaced meanwhile."""
