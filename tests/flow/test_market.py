@@ -183,8 +183,8 @@ def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> 
     assert custom > 0 and sum(status == "SETTLING" for status in changes.values()) == 9
 
 
-def missed(url: str) -> int:
-    """Trades between the first and the last of each symbol that are not in the store."""
+def missed(url: str) -> tuple[int, int]:
+    """Trades between the first and the last of each symbol that are not in the store; the newest of BTC-USDT-PERP."""
     tables = open_tables(url)
     try:
         ids: dict[str, list[int]] = {}
@@ -193,7 +193,7 @@ def missed(url: str) -> int:
     finally:
         tables.close()
     assert all(len(set(some)) == len(some) for some in ids.values())
-    return sum(max(some) - min(some) + 1 - len(some) for some in ids.values())
+    return sum(max(some) - min(some) + 1 - len(some) for some in ids.values()), max(ids["BTC-USDT-PERP"])
 
 
 def test_what_a_pause_left_out_is_filled_by_the_recorder_itself(tmp_path: Path) -> None:
@@ -203,17 +203,18 @@ def test_what_a_pause_left_out_is_filled_by_the_recorder_itself(tmp_path: Path) 
         rest = endpoints["binance_usdm.rest"]
         with recorder(root, endpoints, "--types", "trades") as child:
             wait(root, child, 200)
-        sent = ask(f"{rest}/control/ledger?totals=1")
         # Nobody listens: these trades are nowhere but in the venue's past.
-        end = time.monotonic() + 120
-        while ask(f"{rest}/control/ledger?totals=1") == sent and time.monotonic() < end:
-            time.sleep(0.2)
-        time.sleep(3)
+        newest = lambda: ask(f"{rest}/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1")[-1]["a"]  # noqa: E731
+        then, end = newest(), time.monotonic() + 120
+        while newest() < then + 100 and time.monotonic() < end:
+            time.sleep(0.5)
         with recorder(root, endpoints, "--types", "trades", "--log-level", "info", TAPE_BACKFILL_EVERY_S="4") as child:
             wait(root, child, 200)
-            until(lambda: (root / "raw" / "binance_usdm" / "backfill").is_dir(), child)
-            time.sleep(6)
-    assert missed(url) == 0
+            # Rows of after the pause are there, and none is missing before them.
+            until(lambda: (found := missed(url))[0] == 0 and found[1] > then + 100, child)
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=90)[1].decode()
+    assert (root / "raw" / "binance_usdm" / "backfill").is_dir(), said
 
 
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])
