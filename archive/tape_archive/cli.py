@@ -23,7 +23,7 @@ COMMANDS = {
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
     "validate": ("tape_monitor.quality.command:command", "Data quality of an OFI and CVD output, as a report.", "monitor"),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
-    "tables": ("tape_collectors.cli.tables:command", "Tables of the whole market from its tapes.", "collect"),
+    "fill": ("tape_collectors.cli.fill:command", "Tables of the whole market from its tapes.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Old windows to the archive, old tapes packed, old days one file.", ""),
     "prune": ("tape_archive.commands.prune:command", "Delete what is old and safe elsewhere.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
