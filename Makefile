@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: demo record test lint bench bench-storage campaign clean
+.PHONY: demo record test lint bench bench-storage bench-tables campaign clean
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed ## frames a second beside the floor and beside cryptof
 
 bench-storage: $(VENV)/.installed ## how small tick Parquet is, and how fast an hour of it is read
 	$(BIN)/python -m benchmarks.storage
+
+bench-tables: $(VENV)/.installed ## rows a second and bytes a row in each table store; the search for what is missing; a clean-up beside inserts
+	$(BIN)/python -m benchmarks.tables
 
 campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
 	$(BIN)/python -m pytest -q -m long

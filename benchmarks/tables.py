@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -305,19 +304,21 @@ def search(url: str, days: int) -> None:
         begun, used = time.monotonic(), cpu()
         found = store.missing("candles_1m", dict.fromkeys(SYMBOLS, ALWAYS), MIDNIGHT, MIDNIGHT + days * DAY, candles("1m"))
         wall, used = time.monotonic() - begun, cpu() - used
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        # Not ru_maxrss: that begins with what the process had that started this one.
+        memory = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
         print(wall, used, memory, sum(gap.rows for gaps in found.values() for gap in gaps))
 
 
 def prune(count: int) -> None:
     """A clean-up while another writer goes on: the longest insert."""
-    print(f"\nclean-up of {count:,} rows (half a day's partition is left) beside inserts of 100 rows; goal: none waits longer than 1 s\n")
+    print(
+        f"\nclean-up of {count:,} rows of 2.5 days, up to three quarters of the second, beside inserts of 100 rows; goal: none waits longer than 1 s\n"
+    )
     for kind in KINDS:
         with stores((kind,)) as made:
             store, _ = made[kind]
             each = 200_000
             for k in range(count // each):
-                # Two days and a half; the last half day stays.
                 batch = trades(
                     each,
                     start=MIDNIGHT + k * (5 * DAY // 2) // (count // each),
@@ -345,12 +346,12 @@ def prune(count: int) -> None:
                 time.sleep(0.05)
             alone = max(waits)
             begun = time.monotonic()
-            removed = store.prune("trades", MIDNIGHT + 2 * DAY)
+            removed = store.prune("trades", MIDNIGHT + 7 * DAY // 4)
             took = time.monotonic() - begun
             stop.set()
             thread.join()
             assert not failed, failed
-            left = store.count("trades", None, None, MIDNIGHT + 2 * DAY)
+            left = store.count("trades", None, None, MIDNIGHT + 7 * DAY // 4)
             print(
                 f"{kind:12}{removed:>12,} rows removed in {took:6.1f} s, {left} older left; {len(waits)} inserts, longest {max(waits) * 1000:.0f} ms "
                 f"(before the clean-up {alone * 1000:.0f} ms)",

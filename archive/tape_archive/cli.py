@@ -23,6 +23,7 @@ COMMANDS = {
     "mount-status": ("tape_access.commands.mount:status", "Whether it is mounted and answers.", ""),
     "rebuild": ("tape_collectors.cli.rebuild:command", "Make derived files again from the tape.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Move old windows to the archive, and pack old tapes.", ""),
+    "tables": ("tape_archive.commands.tables:command", "Tables in Parquet or a database: make, count, clean up.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),
     "simulate": ("tape_collectors.cli.simulate:command", "Venue servers on this machine, with faults.", "collect"),

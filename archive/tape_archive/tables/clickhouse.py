@@ -2,7 +2,7 @@
 
 ClickHouse has no transaction over two tables, so the rows go in first and the cursor after them. A crash between the two leaves rows
 without their cursor; the batch comes again, and rows of one key become one (ReplacingMergeTree, read with FINAL). Block deduplication is
-switched off: it would drop, silently, rows that were pruned and come again. docs/adr/0007 has the whole story.
+switched off: it would drop, silently, rows that were pruned and come again. docs/adr/0008 has the whole story.
 """
 
 from __future__ import annotations
