@@ -26,6 +26,7 @@ COMMANDS = {
     "fill": ("tape_collectors.cli.fill:command", "Tables of the whole market from its tapes.", "collect"),
     "archive": ("tape_archive.commands.archive:command", "Old windows to the archive, old tapes packed, old days one file.", ""),
     "prune": ("tape_archive.commands.prune:command", "Delete what is old and safe elsewhere.", ""),
+    "tables": ("tape_archive.commands.tables:command", "Tables in Parquet or a database: make, count, clean up.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),
     "simulate": ("tape_collectors.cli.simulate:command", "Venue servers on this machine, with faults.", "collect"),
