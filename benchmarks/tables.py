@@ -29,7 +29,7 @@ from tape_archive.tables import Cursor, Tables, ddl, open_tables
 from tape_archive.tables.batch import conform
 from tape_archive.tables.clickhouse import ClickHouseTables
 from tape_archive.tables.laws import ALWAYS, SECOND, candles
-from tape_archive.tables.parquet import OPTIONS, encode
+from tape_archive.tables.parquet import LISTS, OPTIONS, encode
 from tape_archive.tables.schema import EXCHANGE, SPECS
 from tests.support.postgres import Postgres
 
@@ -197,11 +197,12 @@ CLICKHOUSE: Mapping[str, Mapping[str, str]] = {
     "fpc": {**ddl.CODECS, "float": "CODEC(FPC, ZSTD(3))"},
     "all zstd 3": {name: codec.replace("ZSTD(1)", "ZSTD(3)") for name, codec in ddl.CODECS.items()},
 }
-PARQUET: Mapping[str, Mapping[str, Any]] = {
-    "used": OPTIONS,
+PARQUET: Mapping[str, Mapping[str, Any] | None] = {
+    "used": None,
     "snappy": {**OPTIONS, "compression": "snappy", "compression_level": None},
     "lz4": {**OPTIONS, "compression": "lz4", "compression_level": None},
-    "zstd 1": {**OPTIONS, "compression_level": 1},
+    "zstd 1": OPTIONS,
+    "zstd 3": LISTS,
     "zstd 9": {**OPTIONS, "compression_level": 9},
     "byte streams": {**OPTIONS, "column_encoding": {"price": "BYTE_STREAM_SPLIT"}},
 }
@@ -216,7 +217,7 @@ def codecs(count: int) -> None:
         line = f"{'parquet':12}{name:22}"
         for table, batch in ready.items():
             used = cpu()
-            some = dict(options) if table == "trades" or "column_encoding" not in options else dict(OPTIONS)
+            some = options if table == "trades" or "column_encoding" not in (options or {}) else None
             size = len(encode(SPECS[table], batch, some))
             line += f"{size / count:>9.2f} ({cpu() - used:.2f} s)"
         print(line, flush=True)
