@@ -1,0 +1,188 @@
+"""Candles, funding and mark prices of the tables into freqtrade's files, one pair and timeframe in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tape_access import freqtrade
+from tape_access.freqtrade import Kind
+from tape_archive.format.atomic import sweep, write_atomic
+from tape_archive.format.errors import NotFound
+from tape_archive.tables import laws
+from tape_archive.tables.laws import SECOND, Grid, Life
+from tape_archive.tables.schema import EXCHANGE, INTERVALS
+from tape_archive.tables.search import nanoseconds
+from tape_archive.tables.tables import Tables
+
+_HOUR = 3600 * SECOND
+#: mark prices in memory: of so much time, one a second
+_STRETCH = 7 * 24 * _HOUR
+_CANDLE = ("timestamp", "open", "high", "low", "close", "volume")
+
+
+class Missing(msgspec.Struct):
+    """``rows`` that lack from ``start`` to ``end`` (exclusive), unix ns."""
+
+    start: int
+    end: int
+    rows: int
+
+
+class Written(msgspec.Struct):
+    """One file. ``candles``: in it, from ``first`` to ``last``; ``new``: of them from the tables, now. ``start``, ``end``: the span that
+    ``gaps`` are about, and ``missing`` counts. ``why``: what else is not whole. Times in unix ns, 0: none."""
+
+    pair: str
+    symbol: str
+    timeframe: str
+    kind: Kind
+    path: str
+    candles: int
+    new: int
+    first: int = 0
+    last: int = 0
+    start: int = 0
+    end: int = 0
+    missing: int = 0
+    gaps: list[Missing] = []
+    why: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all there."""
+        return not self.gaps and not self.why
+
+
+class Export:
+    """``files`` writes them. ``folder``: ``user_data/data/binance``. ``start`` None: from the first row that there is. ``replace``: what
+    files have that the tables lack is not kept. Times in unix ns; ``end`` is exclusive."""
+
+    def __init__(self, store: Tables, folder: Path, start: int | None, end: int, *, replace: bool = False) -> None:
+        self.store = store
+        self.folder = folder
+        self.start = start
+        self.end = end
+        self.replace = replace
+        self._lives = _lives(store)
+
+    def symbols(self, wanted: Sequence[str]) -> list[str]:
+        """The perpetuals of the tables that are meant: names in any form, or patterns; all if none is named. Raises NotFound."""
+        tables = [*(f"candles_{interval}" for interval in INTERVALS), "custom_candles"]
+        there = sorted({name for table in tables for name in self.store.symbols(table) if name.endswith("-PERP")})
+        if not there:
+            raise NotFound(f"{self.store.url} has no candles; market-record writes them (--store and --root as there)")
+        found: dict[str, None] = {}
+        for one in wanted:
+            plain = _plain(one)
+            some = [name for name in there if fnmatchcase(_plain(name), plain)]
+            if not some:
+                raise NotFound(f"{self.store.url} has no candles of {one!r}; there are {', '.join(there[:8])}{' …' * (len(there) > 8)}")
+            found |= dict.fromkeys(some)
+        return list(found) or there
+
+    def files(self, symbol: str, timeframes: Sequence[str], *, funding: bool = True) -> Iterator[Written]:
+        """Write the files of one symbol. No ``timeframes``: those that the tables have."""
+        sweep(self.folder / "futures")
+        firsts: list[int] = []
+        for timeframe in timeframes or self._timeframes(symbol):
+            table, where = _table(timeframe)
+            rows = self._read(table, symbol, self.start, self.end, _CANDLE, where)
+            law = laws.candles(timeframe)
+            firsts += nanoseconds(rows["timestamp"][:1]).tolist() if law.step <= _HOUR else []
+            yield self._write(symbol, timeframe, "futures", freqtrade.frame("futures", rows), law)
+        if funding:
+            rows = self._read("funding", symbol, self.start, self.end, ("timestamp", "rate"))
+            at = nanoseconds(rows["timestamp"])
+            yield self._write(symbol, freqtrade.HOURLY, "funding_rate", freqtrade.frame("funding_rate", rows), _settlements(at))
+            yield self._mark(symbol, min([*firsts, *at[:1].tolist()], default=None) if self.start is None else self.start)
+
+    def _timeframes(self, symbol: str) -> list[str]:
+        custom = self._read("custom_candles", symbol, self.start, self.end, ("interval",))
+        others = [str(name) for name in pc.unique(custom["interval"].cast(pa.string())).to_pylist()]
+        return sorted({*INTERVALS, *others}, key=laws.interval_ns)
+
+    def _mark(self, symbol: str, since: int | None) -> Written:
+        """Hours that the file has are not made again, unless the span was named: there are 3,600 times as many prices as hours."""
+        start = self.end if since is None else since
+        old = self._stored(symbol, freqtrade.HOURLY, "mark")
+        if self.start is None and old is not None and len(old):
+            start = max(start, int(freqtrade.times(old)[-1]) + _HOUR)
+        # An hour is made of all of its prices.
+        at, until = -(-start // _HOUR) * _HOUR, self.end // _HOUR * _HOUR
+        pieces = [freqtrade.hours(np.empty(0, np.int64), np.empty(0))]
+        while at < until:
+            behind = min(at + _STRETCH, until)
+            rows = self._read("index", symbol, at, behind, ("timestamp", "mark_price"))
+            rows = rows.filter(pc.is_valid(rows["mark_price"]))
+            pieces.append(freqtrade.hours(nanoseconds(rows["timestamp"]), rows["mark_price"].to_numpy()))
+            at = behind
+        made = freqtrade.frame("mark", pa.concat_tables(pieces))
+        return self._write(symbol, freqtrade.HOURLY, "mark", made, laws.candles(freqtrade.HOURLY), since)
+
+    def _read(
+        self, table: str, symbol: str, start: int | None, end: int, columns: tuple[str, ...], where: Mapping[str, str] | None = None
+    ) -> pa.Table:
+        return self.store.read(table, symbol, start, end, columns=columns, where={"exchange": EXCHANGE, **(where or {})})
+
+    def _stored(self, symbol: str, timeframe: str, kind: Kind) -> pd.DataFrame | None:
+        return None if self.replace else freqtrade.stored(freqtrade.file_of(self.folder, symbol, timeframe, kind), kind)
+
+    def _write(self, symbol: str, timeframe: str, kind: Kind, new: pd.DataFrame, law: Grid, since: int | None = None) -> Written:
+        path = freqtrade.file_of(self.folder, symbol, timeframe, kind)
+        whole = freqtrade.joined(self._stored(symbol, timeframe, kind), new)
+        if len(new):
+            write_atomic(path, freqtrade.encode(whole))
+        at = freqtrade.times(whole)
+        made = Written(freqtrade.pair(symbol), symbol, timeframe, kind, str(path) if len(at) else "", len(at), len(new), end=self.end)
+        if len(at):
+            made.first, made.last = int(at[0]), int(at[-1])
+        known = [self.start, since, int(freqtrade.times(new[:1])[0]) if len(new) else None]
+        start = next((one for one in known if one is not None), None)
+        if start is None:
+            made.why = "the tables have none"
+            return made
+        made.start = start
+        found = laws.found_in(law.numbers(at[(at >= start) & (at < self.end)]))
+        gaps = law.gaps(found, start, self.end, self._lives.get(symbol, laws.ALWAYS)) if start < self.end else []
+        made.gaps = [Missing(gap.start, gap.end, gap.rows) for gap in gaps]
+        made.missing = sum(gap.rows for gap in gaps)
+        return made
+
+
+def _table(timeframe: str) -> tuple[str, Mapping[str, str]]:
+    laws.interval_ns(timeframe)
+    return (f"candles_{timeframe}", {}) if timeframe in INTERVALS else ("custom_candles", {"interval": timeframe})
+
+
+def _settlements(at: laws.Ints) -> Grid:
+    """As often as the rows tell; each eight hours where they do not."""
+    steps = np.diff(at // _HOUR)
+    steps = steps[steps > 0]
+    return laws.funding(min(int(steps.min()), 8) if len(steps) else 8)
+
+
+def _plain(name: str) -> str:
+    """``BTC/USDT:USDT``, ``btc-usdt-perp`` and ``BTCUSDT`` are one."""
+    return name.strip().upper().partition(":")[0].removesuffix("-PERP").replace("-", "").replace("/", "")
+
+
+def _lives(store: Tables) -> dict[str, Life]:
+    """When each instrument was traded, as far as the ledger tells."""
+    rows = store.read("instruments", columns=("symbol", "listed", "delisted"), where={"exchange": EXCHANGE})
+    found: dict[str, Life] = {}
+    names = [str(name) for name in rows["symbol"].to_pylist()]
+    listed, delisted = (
+        [None if one is None else one * 1000 for one in rows[name].cast(pa.int64()).to_pylist()] for name in rows.column_names[1:]
+    )
+    for name, since, until in zip(names, listed, delisted, strict=True):
+        known = found.get(name, laws.ALWAYS)
+        found[name] = Life(known.listed if since is None else since, known.delisted if until is None else until)
+    return found
