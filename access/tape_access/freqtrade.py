@@ -66,19 +66,20 @@ def encode(data: pd.DataFrame) -> bytes:
 
 def stored(path: Path, kind: Kind) -> pd.DataFrame | None:
     """What a file has, whoever wrote it; None if it is not there. Raises Corrupt."""
+    fix = "move it away, or write it anew with --replace"
+    names = ["date", *COLUMNS[kind]]
     try:
         rows = feather.read_table(path)
+        if kind == "funding_rate" and kind not in rows.column_names:
+            # Before 2026 freqtrade kept the rate as the open of a candle.
+            rows = rows.rename_columns(["funding_rate" if name == "open" else name for name in rows.column_names])
+        found = frame(kind, rows.select(names))
     except FileNotFoundError:
         return None
-    except (OSError, pa.ArrowException) as error:
-        raise Corrupt(f"{path}: {error}; move it away, or write it anew with --replace") from None
-    names = ["date", *COLUMNS[kind]]
-    if kind == "funding_rate" and "funding_rate" not in rows.column_names:
-        # Before 2026 freqtrade kept the rate as the open of a candle.
-        rows = rows.rename_columns(["funding_rate" if name == "open" else name for name in rows.column_names])
-    if missing := [name for name in names if name not in rows.column_names]:
-        raise Corrupt(f"{path}: no column {missing[0]!r}; move it away, or write it anew with --replace")
-    return frame(kind, rows.select(names))
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise Corrupt(f"{path} is no file of freqtrade's {kind}: {error}; {fix}") from None
+    # As freqtrade does when it loads: the venue settles some ms late.
+    return found.assign(date=found["date"].dt.floor("s")) if kind == "funding_rate" else found
 
 
 def joined(old: pd.DataFrame | None, new: pd.DataFrame) -> pd.DataFrame:

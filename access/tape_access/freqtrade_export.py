@@ -37,8 +37,8 @@ class Missing(msgspec.Struct):
 
 
 class Written(msgspec.Struct):
-    """One file. ``candles``: in it, from ``first`` to ``last``; ``new``: of them from the tables, now. ``start``, ``end``: the span that
-    ``gaps`` are about, and ``missing`` counts. ``why``: what else is not whole. Times in unix ns, 0: none."""
+    """One file. ``candles``: in it, from ``first`` to ``last``; ``exported``: of them written from the tables now. ``start``, ``end``: the
+    span that ``gaps`` are about, and ``missing`` counts. ``why``: what else is not whole. Times in unix ns, 0: none."""
 
     pair: str
     symbol: str
@@ -46,7 +46,7 @@ class Written(msgspec.Struct):
     kind: Kind
     path: str
     candles: int
-    new: int
+    exported: int
     first: int = 0
     last: int = 0
     start: int = 0
@@ -102,7 +102,8 @@ class Export:
             rows = self._read("funding", symbol, self.start, self.end, ("timestamp", "rate"))
             at = nanoseconds(rows["timestamp"])
             yield self._write(symbol, freqtrade.HOURLY, "funding_rate", freqtrade.frame("funding_rate", rows), _settlements(at))
-            yield self._mark(symbol, min([*firsts, *at[:1].tolist()], default=None) if self.start is None else self.start)
+            # freqtrade multiplies the two, so marks from the first rate on are what counts.
+            yield self._mark(symbol, next(iter(at.tolist() or sorted(firsts)), None) if self.start is None else self.start)
 
     def _timeframes(self, symbol: str) -> list[str]:
         custom = self._read("custom_candles", symbol, self.start, self.end, ("interval",))
@@ -110,22 +111,23 @@ class Export:
         return sorted({*INTERVALS, *others}, key=laws.interval_ns)
 
     def _mark(self, symbol: str, since: int | None) -> Written:
-        """Hours that the file has are not made again, unless the span was named: there are 3,600 times as many prices as hours."""
-        start = self.end if since is None else since
-        old = self._stored(symbol, freqtrade.HOURLY, "mark")
-        if self.start is None and old is not None and len(old):
-            start = max(start, int(freqtrade.times(old)[-1]) + _HOUR)
-        # An hour is made of all of its prices.
-        at, until = -(-start // _HOUR) * _HOUR, self.end // _HOUR * _HOUR
+        """Hours that the file has are made again only if the span was named: there are 3,600 times as many prices as hours."""
+        law = laws.candles(freqtrade.HOURLY)
+        old = self._stored(symbol, freqtrade.HOURLY, "mark") if self.start is None else None
         pieces = [freqtrade.hours(np.empty(0, np.int64), np.empty(0))]
-        while at < until:
-            behind = min(at + _STRETCH, until)
-            rows = self._read("index", symbol, at, behind, ("timestamp", "mark_price"))
-            rows = rows.filter(pc.is_valid(rows["mark_price"]))
-            pieces.append(freqtrade.hours(nanoseconds(rows["timestamp"]), rows["mark_price"].to_numpy()))
-            at = behind
-        made = freqtrade.frame("mark", pa.concat_tables(pieces))
-        return self._write(symbol, freqtrade.HOURLY, "mark", made, laws.candles(freqtrade.HOURLY), since)
+        for gap in () if since is None else self._gaps(symbol, law, old, since):
+            for at in range(gap.start, gap.end, _STRETCH):
+                rows = self._read("index", symbol, at, min(at + _STRETCH, gap.end), ("timestamp", "mark_price"))
+                rows = rows.filter(pc.is_valid(rows["mark_price"]))
+                pieces.append(freqtrade.hours(nanoseconds(rows["timestamp"]), rows["mark_price"].to_numpy()))
+        return self._write(symbol, freqtrade.HOURLY, "mark", freqtrade.frame("mark", pa.concat_tables(pieces)), law, since)
+
+    def _gaps(self, symbol: str, law: Grid, data: pd.DataFrame | None, start: int) -> list[Missing]:
+        """What these candles lack from ``start`` on, by the law of the tables."""
+        at = np.empty(0, np.int64) if data is None else freqtrade.times(data)
+        found = laws.found_in(law.numbers(at[(at >= start) & (at < self.end)]))
+        gaps = law.gaps(found, start, self.end, self._lives.get(symbol, laws.ALWAYS)) if start < self.end else []
+        return [Missing(gap.start, gap.end, gap.rows) for gap in gaps]
 
     def _read(
         self, table: str, symbol: str, start: int | None, end: int, columns: tuple[str, ...], where: Mapping[str, str] | None = None
@@ -150,10 +152,8 @@ class Export:
             made.why = "the tables have none"
             return made
         made.start = start
-        found = laws.found_in(law.numbers(at[(at >= start) & (at < self.end)]))
-        gaps = law.gaps(found, start, self.end, self._lives.get(symbol, laws.ALWAYS)) if start < self.end else []
-        made.gaps = [Missing(gap.start, gap.end, gap.rows) for gap in gaps]
-        made.missing = sum(gap.rows for gap in gaps)
+        made.gaps = self._gaps(symbol, law, whole, start)
+        made.missing = sum(gap.rows for gap in made.gaps)
         return made
 
 

@@ -77,7 +77,7 @@ def freqtrade(
 ) -> int:
     """Candles for freqtrade, in its own feather files: <out>/<exchange>/futures/BTC_USDT_USDT-5m-futures.feather.
 
-    What a file has beyond the tables is kept, so that history grows although the tables forget. No candle is made up: what is missing is
+    What a file has beyond the tables is kept, so history grows while the tables forget. No candle is made up: what is missing is
     said, and freqtrade fills it with flat candles when it loads.
 
     \b
@@ -99,7 +99,12 @@ def freqtrade(
     finally:
         tables.close()
     made = Report(
-        str(folder), tables.url, all(one.whole for one in files), sum(one.new for one in files), sum(one.missing for one in files), files
+        str(folder),
+        tables.url,
+        all(one.whole for one in files),
+        sum(one.exported for one in files),
+        sum(one.missing for one in files),
+        files,
     )
     click.echo(msgspec.json.format(msgspec.json.encode(made), indent=1).decode() if as_json else "\n".join(_lines(made)))
     if not made.candles:
@@ -113,20 +118,20 @@ def _progress(export: Export, symbols: list[str], timeframes: tuple[str, ...], f
         for symbol in bar:
             made = list(export.files(symbol, timeframes, funding=funding))
             # Unless it was asked for by name, a timeframe that was never recorded is not missing.
-            yield from (one for one in made if one.new or timeframes or one.kind != "futures")
+            yield from (one for one in made if one.exported or timeframes or one.kind != "futures")
 
 
 def _lines(made: Report) -> Iterator[str]:
-    yield f"{'pair':18} {'timeframe':>9}  {'type':12} {'candles':>10} {'new':>10}  {'first':19}  {'last':19}  missing"
+    yield f"{'pair':18} {'timeframe':>9}  {'type':12} {'candles':>10} {'exported':>10}  {'first':19}  {'last':19}  missing"
     for one in made.files:
         name = one.pair if len(one.pair) <= 18 else one.pair[:17] + "…"
         state = one.why or (f"{one.missing:,}" if one.missing else "-")
         span = f"{moment(one.first):19}  {moment(one.last):19}"
-        yield f"{name:18} {one.timeframe:>9}  {one.kind:12} {one.candles:>10,} {one.new:>10,}  {span}  {state}"
+        yield f"{name:18} {one.timeframe:>9}  {one.kind:12} {one.candles:>10,} {one.exported:>10,}  {span}  {state}"
         for gap in one.gaps[:_MOST]:
             yield f"    {moment(gap.start)} to {moment(gap.end)} UTC  {duration(gap.end - gap.start):>9}  {gap.rows:,} missing"
         if len(one.gaps) > _MOST:
             yield f"    … and {len(one.gaps) - _MOST:,} more (--json shows all)"
-    files = sum(1 for one in made.files if one.new)
+    files = sum(1 for one in made.files if one.exported)
     verdict = "all there" if made.complete else f"{made.missing:,} missing" if made.missing else "not all there"
     yield f"{made.candles:,} candles from {made.store} into {files:,} files under {made.folder}; {verdict}"
