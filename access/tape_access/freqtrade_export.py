@@ -73,12 +73,14 @@ class Export:
         self.replace = replace
         self._lives = _lives(store)
 
-    def symbols(self, wanted: Sequence[str]) -> list[str]:
-        """The perpetuals of the tables that are meant: names in any form, or patterns; all if none is named. Raises NotFound."""
-        tables = [*(f"candles_{interval}" for interval in INTERVALS), "custom_candles"]
+    def symbols(self, wanted: Sequence[str], timeframes: Sequence[str]) -> list[str]:
+        """The perpetuals with candles of these timeframes (none: any) that are meant: names in any form, or patterns; all if none is
+        named. Raises NotFound."""
+        tables = dict.fromkeys(_table(one)[0] for one in timeframes) or [*(f"candles_{one}" for one in INTERVALS), "custom_candles"]
         there = sorted({name for table in tables for name in self.store.symbols(table) if name.endswith("-PERP")})
         if not there:
-            raise NotFound(f"{self.store.url} has no candles; market-record writes them (--store and --root as there)")
+            what = f" of {', '.join(timeframes)}" if timeframes else ""
+            raise NotFound(f"{self.store.url} has no candles{what}; market-record writes them (--store and --root as there)")
         found: dict[str, None] = {}
         for one in wanted:
             plain = _plain(one)

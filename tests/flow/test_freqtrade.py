@@ -223,12 +223,12 @@ def test_funding_that_is_not_there_is_missing(tables: Given, words: list[str]) -
         ("mark", False, 72),
     ]
     assert export(*words, "--no-funding")[0] == 0
-    settled = [at for at in range(BEGIN, END, 4 * HOUR) if at != BEGIN + 8 * HOUR]
+    settled = [at for at in range(BEGIN, END, 4 * HOUR) if at != BEGIN + 4 * HOUR]
     tables.put("funding", "BTC-USDT-PERP", {"timestamp": settled, "rate": [0.0001] * len(settled)})
     tables.marks("BTC-USDT-PERP", 0, BEGIN, END - 90 * MINUTE, 10)
     made = export(*words)[1]
     assert [(one.kind, [(gap.start, gap.rows) for gap in one.gaps]) for one in made.files[1:]] == [
-        ("funding_rate", [(BEGIN + 8 * HOUR, 1)]),
+        ("funding_rate", [(BEGIN + 4 * HOUR, 1)]),
         ("mark", [(END - 2 * HOUR, 2)]),
     ]
 
@@ -305,8 +305,10 @@ def test_what_cannot_be_meant_is_one_line(tables: Given, words: list[str], tmp_p
         export(*words, "--timeframes", "5x")
     with pytest.raises(SettingsError, match="not before"):
         export(*words, "--from", str(END))
+    with pytest.raises(NotFound, match="no candles of 1d"):
+        export(*words, "--timeframes", "1d")
     with pytest.raises(NotFound, match="nothing was written"):
-        export(*words, "--timeframes", "1d", "--no-funding")
+        export(*words, "--from", str(END - MINUTE), "--no-funding")
     assert not (tmp_path / "data").exists()
 
 

@@ -41,7 +41,7 @@ def command() -> None:
     """What the tables hold, in the files of other programs."""
 
 
-@command.command("freqtrade")
+@command.command("freqtrade", short_help="Candles, funding and mark prices for freqtrade.")
 @click.option(
     "--store",
     metavar="URL",
@@ -95,7 +95,7 @@ def freqtrade(
     folder = Path(out) / exchange
     try:
         export = Export(tables, folder, *span, replace=replace)
-        files = list(_progress(export, export.symbols(symbols), timeframes, funding, shown=not as_json))
+        files = list(_progress(export, export.symbols(symbols, timeframes), timeframes, funding, shown=not as_json))
     finally:
         tables.close()
     made = Report(
