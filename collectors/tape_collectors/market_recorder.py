@@ -123,7 +123,7 @@ class _MarketRecorder:
             return await process.run()
         finally:
             if tables is not None and not await tables.end():
-                log.warning("the tables do not have everything yet; the next start goes on, or: tape tables")
+                log.warning("the tables do not have everything yet; the next start goes on, or: tape fill")
 
     def _tables(self, process: Process) -> TableProcess | None:
         settings = self.settings

@@ -22,7 +22,7 @@ _GRACE_S = 5.0
 
 
 class TableProcess:
-    """Runs ``tape tables --follow``. The store's address goes by the environment: it may hold a password."""
+    """Runs ``tape fill --follow``. The store's address goes by the environment: it may hold a password."""
 
     def __init__(self, arguments: Sequence[str], store: str, status: Path, drain_s: float) -> None:
         self.arguments = arguments
@@ -34,7 +34,7 @@ class TableProcess:
 
     async def run(self) -> None:
         """Until the child ends; raises StoreUnavailable if nobody wanted it to."""
-        command = [sys.executable, "-m", "tape_archive", "tables", "--follow", *self.arguments]
+        command = [sys.executable, "-m", "tape_archive", "fill", "--follow", *self.arguments]
         environment = os.environ | {"TAPE_STORE": self.store}
         self._child = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, env=environment

@@ -129,7 +129,7 @@ def test_what_is_on_the_tapes_is_in_the_tables(tmp_path: Path) -> None:
     facts = same(root, f"parquet://{root}")
     assert all(facts[table] for table in ("trades", "l2_book", "book_ticker", "index"))
     # Once more, and into another store: nothing new here, everything there.
-    again = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES, "--json"]
+    again = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--types", TYPES, "--json"]
     ran = subprocess.run(again, env=environment(), capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout)["rows"] == 0
     other = f"parquet://{tmp_path / 'other'}"
@@ -234,7 +234,7 @@ def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives
                     time.sleep(chance.uniform(0.0, 1.0))
                 child.send_signal(signal.SIGKILL if life < lives - 1 else signal.SIGTERM)
         # The writer of a killed recorder ends by itself; what it had no time for is done now.
-    done = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES]
+    done = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--types", TYPES]
     for _ in range(100):
         if subprocess.run(done, env=environment(), capture_output=True, check=False).returncode != 11:
             break
