@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access
+.PHONY: bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -51,6 +51,12 @@ bench-space: $(VENV)/.installed ## how much disk a reader needs for a week of wi
 
 bench-access: $(VENV)/.installed ## reading over SSH beside scp, sshfs, rclone and paramiko, 50 ms away
 	$(BIN)/python -m benchmarks.access
+
+bench-market: $(VENV)/.installed ## the whole market in one recorder, every row compared with what the venue sent
+	$(BIN)/python -m benchmarks.market
+
+bench-tables: $(VENV)/.installed ## rows a second and bytes a row in each table store; the search for what is missing; a clean-up beside inserts
+	$(BIN)/python -m benchmarks.tables
 
 campaign: $(VENV)/.installed ## the long forms: a thousand kills, 200,000 mutated frames a decoder
 	$(BIN)/python -m pytest -q -m long

@@ -3,18 +3,20 @@
 
 Rows are simulated: random walks on a tick, sizes of few digits, 600 symbols. Insertion is measured in CPU seconds (ours and the server's),
 so it holds on a machine that others use. ``BENCH_ROWS`` (400,000), ``BENCH_YEAR`` (0.1: part of a year of 1-minute candles of 600 symbols
-that is searched), ``BENCH_PRUNE`` (1,000,000 rows that are cleaned up) set the size.
+that is searched), ``BENCH_PRUNE`` (1,000,000 rows that are cleaned up), ``BENCH_STORES`` set the size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ MINUTE = 60 * SECOND
 DAY = 1440 * MINUTE
 #: 2026-01-10T00:00:00Z
 MIDNIGHT = 1_768_003_200 * SECOND
+KINDS = tuple(os.environ.get("BENCH_STORES", "parquet,chdb,postgresql").split(","))
 SYMBOLS = [f"S{n:03d}-USDT-PERP" for n in range(600)]
 
 
@@ -137,7 +140,7 @@ def cpu(server: Postgres | None = None) -> float:
 
 
 @contextmanager
-def stores(kinds: tuple[str, ...] = ("parquet", "chdb", "postgresql")) -> Iterator[dict[str, tuple[Tables, Postgres | None]]]:
+def stores(kinds: Sequence[str]) -> Iterator[dict[str, tuple[Tables, Postgres | None]]]:
     """One of each kind, empty."""
     folder = Path(tempfile.mkdtemp(prefix="tapeline-bench-"))
     server = Postgres() if "postgresql" in kinds else None
@@ -164,7 +167,7 @@ def insert(count: int) -> None:
     """Rows a second and core, in batches of 100,000 and of the brief's size."""
     print(f"\n{count:,} rows a table: thousand rows per CPU second (ours and the server's); goals: parquet 2000, chdb 500, postgresql 80\n")
     print(f"{'store':12}{'table':12}{'batch':>9}{'rows/s':>10}{'wall':>9}")
-    with stores() as made:
+    with stores(KINDS) as made:
         for kind, (store, server) in made.items():
             for table, maker in MAKERS.items():
                 for number, size in enumerate((100_000, SPECS[table].batch_rows * 10)):
@@ -261,8 +264,9 @@ def missing(part: float) -> None:
     )
     chance = np.random.default_rng(1)
     holes = {(int(chance.integers(0, 600)), int(chance.integers(0, days * 1440))) for _ in range(20)}
-    for kind in ("parquet", "chdb", "postgresql"):
+    for kind in KINDS:
         if kind == "postgresql" and part > 0.05:
+            print("postgresql: with BENCH_YEAR of 0.05 at most")
             continue
         with stores((kind,)) as made:
             store, server = made[kind]
@@ -277,38 +281,44 @@ def missing(part: float) -> None:
                 batch = pa.table(whole).filter(pa.array(kept))
                 store.insert("candles_1m", batch, Cursor("w", day + 1))
             wrote = time.monotonic() - begun
-            before = psutil.Process().memory_info().rss
-            peak, stop = [before], threading.Event()
-
-            def watch(peak: list[int] = peak, stop: threading.Event = stop) -> None:
-                while not stop.wait(0.05):
-                    peak[0] = max(peak[0], psutil.Process().memory_info().rss)
-
-            thread = threading.Thread(target=watch)
-            thread.start()
-            begun, used = time.monotonic(), cpu(server)
-            found = store.missing("candles_1m", dict.fromkeys(SYMBOLS, ALWAYS), MIDNIGHT, MIDNIGHT + days * DAY, candles("1m"))
-            wall, used = time.monotonic() - begun, cpu(server) - used
-            stop.set()
-            thread.join()
-            rows = sum(gap.rows for gaps in found.values() for gap in gaps)
+            if isinstance(store, ClickHouseTables):
+                # What merges beside the search is not the search's.
+                while store._rows("SELECT count() FROM system.merges")[0][0]:
+                    time.sleep(0.2)
+            # Anew, in a process of its own: its memory is that of the search.
+            url = server.url() if server is not None else store.url
+            store.close()
+            command = [sys.executable, "-m", "benchmarks.tables", "search", url, str(days)]
+            wall, used, memory, rows = map(float, subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
             assert rows == len(holes), (rows, len(holes))
             print(
-                f"{kind:12}{wall:7.1f} s ({used:.1f} s of CPU), for a year {wall * 365 / days:.0f} s; "
-                f"memory {before >> 20} MiB before, {peak[0] >> 20} MiB at most; {rows} rows missing (written in {wrote:.0f} s)",
+                f"{kind:12}{wall:7.1f} s ({used:.1f} s of our CPU), for a year {wall * 365 / days:.0f} s ({used * 365 / days:.0f} s of CPU); "
+                f"memory {memory:.0f} MiB; {rows:.0f} rows missing (written in {wrote:.0f} s)",
                 flush=True,
             )
 
 
+def search(url: str, days: int) -> None:
+    """One search: wall s, CPU s, MiB at most, rows missing."""
+    with contextlib.closing(open_tables(url)) as store:
+        begun, used = time.monotonic(), cpu()
+        found = store.missing("candles_1m", dict.fromkeys(SYMBOLS, ALWAYS), MIDNIGHT, MIDNIGHT + days * DAY, candles("1m"))
+        wall, used = time.monotonic() - begun, cpu() - used
+        # Not ru_maxrss: that begins with what the process had that started this one.
+        memory = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
+        print(wall, used, memory, sum(gap.rows for gaps in found.values() for gap in gaps))
+
+
 def prune(count: int) -> None:
     """A clean-up while another writer goes on: the longest insert."""
-    print(f"\nclean-up of {count:,} rows (half a day's partition is left) beside inserts of 100 rows; goal: none waits longer than 1 s\n")
-    for kind in ("parquet", "chdb", "postgresql"):
+    print(
+        f"\nclean-up of {count:,} rows of 2.5 days, up to three quarters of the second, beside inserts of 100 rows; goal: none waits longer than 1 s\n"
+    )
+    for kind in KINDS:
         with stores((kind,)) as made:
             store, _ = made[kind]
             each = 200_000
             for k in range(count // each):
-                # Two days and a half; the last half day stays.
                 batch = trades(
                     each,
                     start=MIDNIGHT + k * (5 * DAY // 2) // (count // each),
@@ -336,12 +346,12 @@ def prune(count: int) -> None:
                 time.sleep(0.05)
             alone = max(waits)
             begun = time.monotonic()
-            removed = store.prune("trades", MIDNIGHT + 2 * DAY)
+            removed = store.prune("trades", MIDNIGHT + 7 * DAY // 4)
             took = time.monotonic() - begun
             stop.set()
             thread.join()
             assert not failed, failed
-            left = store.count("trades", None, None, MIDNIGHT + 2 * DAY)
+            left = store.count("trades", None, None, MIDNIGHT + 7 * DAY // 4)
             print(
                 f"{kind:12}{removed:>12,} rows removed in {took:6.1f} s, {left} older left; {len(waits)} inserts, longest {max(waits) * 1000:.0f} ms "
                 f"(before the clean-up {alone * 1000:.0f} ms)",
@@ -351,6 +361,8 @@ def prune(count: int) -> None:
 
 def main() -> None:
     """Everything, or the parts that are named."""
+    if sys.argv[1:2] == ["search"]:
+        return search(sys.argv[2], int(sys.argv[3]))
     chosen = sys.argv[1:] or ["insert", "codecs", "missing", "prune"]
     if "insert" in chosen:
         insert(int(os.environ.get("BENCH_ROWS", "400000")))

@@ -25,7 +25,7 @@ from tape_collectors.runtime.fleet import Fleet
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import MarketSettings
-from tape_collectors.table_process import TableProcess
+from tape_collectors.table_process import BackfillProcess, TableProcess
 from tape_collectors.venues import load
 from tape_collectors.venues.binance import Binance
 from tape_collectors.venues.binance.market import POLL, TYPES, Polls
@@ -123,7 +123,7 @@ class _MarketRecorder:
             return await process.run()
         finally:
             if tables is not None and not await tables.end():
-                log.warning("the tables do not have everything yet; the next start goes on, or: tape tables")
+                log.warning("the tables do not have everything yet; the next start goes on, or: tape fill")
 
     def _tables(self, process: Process) -> TableProcess | None:
         settings = self.settings
@@ -137,7 +137,16 @@ class _MarketRecorder:
         tables = TableProcess(arguments, settings.store or f"parquet://{self.root}", status, settings.drain_s)
         process.supervisor.add("tables", tables.run, lambda: tables.ending)
         process.health.more.append(lambda: tables.metrics(process.recorder.clock.now()))
+        # The embedded engine is one process's: what writes its tables keeps it.
+        if settings.backfill_every_s > 0 and not tables.store.startswith("chdb:"):
+            self._backfill(process, tables.store)
         return tables
+
+    def _backfill(self, process: Process, store: str) -> None:
+        arguments = ["--root", str(self.root), "--log-level", self.settings.log_level]
+        arguments += [word for name, url in self.settings.endpoints.items() for word in ("--endpoint", f"{name}={url}")]
+        backfill = BackfillProcess(arguments, store, self.settings.backfill_every_s)
+        process.supervisor.add("backfill", backfill.run)
 
     def _fleet(self, root: str, process: Process, intake: TapeIntake) -> Fleet:
         venue = self.venue

@@ -95,6 +95,8 @@ class MarketSettings(Common, frozen=True, kw_only=True):
     drain_s: float = 30.0
     #: ask each symbol's open interest so often, as far as the weight allows
     poll_s: float = 5.0
+    #: fill what the tables lack so often, and soon after the start; 0: never
+    backfill_every_s: float = 21_600.0
     metrics_port: int = 8080
 
 

@@ -40,9 +40,10 @@ class Retention:
 
     def clean(self) -> dict[str, int]:
         """Remove what is too old now; gives how much, by table. Raises StoreError."""
-        now, done = self._clock(), {}
+        now, done = int(self._clock() * 1e9), {}
         for name, spec in SPECS.items():
-            if spec.retention_days is not None and (count := self.tables.prune(name, int((now - spec.retention_days * DAY_S) * 1e9))):
+            edge = spec.expired(now)
+            if edge is not None and (count := self.tables.prune(name, edge)):
                 done[name] = count
         return done
 

@@ -166,6 +166,7 @@ CREATE TABLE IF NOT EXISTS `l2_book` (
     `symbol` LowCardinality(String),
     `first_update_id` Int64 CODEC(Delta, ZSTD(1)),
     `last_update_id` Int64 CODEC(Delta, ZSTD(1)),
+    `previous_update_id` Nullable(Int64) CODEC(Delta, ZSTD(1)),
     `snapshot` Bool,
     `bid_prices` Array(Float64) CODEC(ZSTD(3)),
     `bid_amounts` Array(Float64) CODEC(ZSTD(3)),

@@ -135,6 +135,7 @@ CREATE TABLE IF NOT EXISTS "l2_book" (
     "symbol" text COLLATE "C" NOT NULL,
     "first_update_id" bigint NOT NULL,
     "last_update_id" bigint NOT NULL,
+    "previous_update_id" bigint,
     "snapshot" boolean NOT NULL,
     "bid_prices" double precision[] NOT NULL,
     "bid_amounts" double precision[] NOT NULL,

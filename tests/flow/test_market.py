@@ -129,7 +129,7 @@ def test_what_is_on_the_tapes_is_in_the_tables(tmp_path: Path) -> None:
     facts = same(root, f"parquet://{root}")
     assert all(facts[table] for table in ("trades", "l2_book", "book_ticker", "index"))
     # Once more, and into another store: nothing new here, everything there.
-    again = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES, "--json"]
+    again = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--types", TYPES, "--json"]
     ran = subprocess.run(again, env=environment(), capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout)["rows"] == 0
     other = f"parquet://{tmp_path / 'other'}"
@@ -183,6 +183,40 @@ def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> 
     assert custom > 0 and sum(status == "SETTLING" for status in changes.values()) == 9
 
 
+def missed(url: str) -> tuple[int, int]:
+    """Trades between the first and the last of each symbol that are not in the store; the newest of BTC-USDT-PERP."""
+    tables = open_tables(url)
+    try:
+        ids: dict[str, list[int]] = {}
+        for row in tables.read("trades", columns=("symbol", "trade_id")).to_pylist():
+            ids.setdefault(row["symbol"], []).append(row["trade_id"])
+    finally:
+        tables.close()
+    assert all(len(set(some)) == len(some) for some in ids.values())
+    return sum(max(some) - min(some) + 1 - len(some) for some in ids.values()), max(ids["BTC-USDT-PERP"])
+
+
+def test_what_a_pause_left_out_is_filled_by_the_recorder_itself(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    url = f"parquet://{root}"
+    with simulator(tmp_path, "--venues", "binance_usdm", "--perpetuals", "8", "--rate", "300") as endpoints:
+        rest = endpoints["binance_usdm.rest"]
+        with recorder(root, endpoints, "--types", "trades") as child:
+            wait(root, child, 200)
+        # Nobody listens: these trades are nowhere but in the venue's past.
+        newest = lambda: ask(f"{rest}/fapi/v1/aggTrades?symbol=BTCUSDT&limit=1")[-1]["a"]  # noqa: E731
+        then, end = newest(), time.monotonic() + 120
+        while newest() < then + 100 and time.monotonic() < end:
+            time.sleep(0.5)
+        with recorder(root, endpoints, "--types", "trades", "--log-level", "info", TAPE_BACKFILL_EVERY_S="4") as child:
+            wait(root, child, 200)
+            # Rows of after the pause are there, and none is missing before them.
+            until(lambda: (found := missed(url))[0] == 0 and found[1] > then + 100, child)
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=90)[1].decode()
+    assert (root / "raw" / "binance_usdm" / "backfill").is_dir(), said
+
+
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives: int) -> None:
     """SIGKILL to the recorder, to the process that writes tables, or to both; connections are replaced meanwhile."""
@@ -200,7 +234,7 @@ def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives
                     time.sleep(chance.uniform(0.0, 1.0))
                 child.send_signal(signal.SIGKILL if life < lives - 1 else signal.SIGTERM)
         # The writer of a killed recorder ends by itself; what it had no time for is done now.
-    done = [sys.executable, "-m", "tape_archive", "tables", "--root", str(root), "--types", TYPES]
+    done = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--types", TYPES]
     for _ in range(100):
         if subprocess.run(done, env=environment(), capture_output=True, check=False).returncode != 11:
             break

@@ -20,8 +20,10 @@ from tape_archive.format import harvest
 from tape_archive.format.harvest import Kind
 from tape_collectors.harvest.report import CRITERIA, Reports
 from tape_collectors.settings import HarvestSettings
+from tape_collectors.simulator import binance_events as events
 from tape_monitor.quality.command import command
 from tape_monitor.quality.report import Report, decode
+from tests.support.harvests import table
 from tests.support.prometheus import until
 
 MINUTE_STEPS = 1200
@@ -119,6 +121,43 @@ def test_while_it_records_what_is_not_written_yet_is_not_missing(tmp_path: Path)
     assert (code, report.verdict, report.findings) == (0, "good", []) and report.sample.rows > 1000
     assert written <= report.end < written + 1_000_000_000, "the last half minute is on the tape, and in no part"
     day.end()
+
+
+def lose(day: Day, seconds: float) -> None:
+    """The market goes on and nothing of it comes; then the books come again."""
+    record = day._record
+    day._record = lambda stream, frames: 0.0  # type: ignore[method-assign]
+    go(day, seconds)
+    day._record = record  # type: ignore[method-assign]
+    go(day, 0.5)
+    for symbol, one in day.market.instruments.items():
+        update, bids, asks = events.top(one, 1000)
+        body = {"lastUpdateId": update, "E": day.ms, "T": day.ms, "bids": bids, "asks": asks}
+        day.intakes["public"].reply(f"GET /fapi/v1/depth?symbol={symbol}&limit=1000", 200, msgspec.json.encode(body))
+    day.recorder.work(60.0)
+
+
+def go(day: Day, seconds: float) -> None:
+    for _ in range(int(seconds * 20)):
+        day.step()
+
+
+def test_what_the_recorder_lost_is_found_once_and_nothing_else(tmp_path: Path) -> None:
+    day = Day(tmp_path, SYMBOLS)
+    day.begin()
+    go(day, 130)
+    lose(day, 200)
+    go(day, 100)
+    lose(day, 20)
+    go(day, 60)
+    day.end()
+    code, report = validate(tmp_path)
+    assert code == 3 and verdicts(report)["identities"] == verdicts(report)["recomputation"] == "pass"
+    assert [(found.kind, len(found.where)) for found in report.findings] == [("hole", 10), ("trades_missed", 2), ("book_break", 2)]
+    hole, trades, book = ((found.start - report.start) / 1e9 for found in report.findings)
+    assert abs(hole - 130) < 2 and abs(trades - 431) < 2 and abs(book - 431) < 2
+    told = sum(row["missed"] for symbol in SYMBOLS for row in table(tmp_path, "prices", symbol).to_pylist())
+    assert sum(one.missing for one in report.continuity) == told > 300
 
 
 def test_rows_that_are_gone_are_found(copy: Path) -> None:

@@ -327,7 +327,22 @@ class ParquetTables:
                 covered = parts.parts_in(place)
                 for part in set(covered) - set(parts.uncovered(covered)):
                     Path(part.path).unlink(missing_ok=True)
-                removed += _drop(place) if high <= before else self._thin(spec, place, before)
+                removed += self._drop(place) if high <= before else self._thin(spec, place, before)
+        return removed
+
+    def _drop(self, folder: Path) -> int:
+        """Remove a folder."""
+        found = self._again(lambda: parts.counting(folder, parts.ledger_of(folder.parent)))
+        removed = 0
+        for path in found:
+            # A damaged part goes like any other.
+            with contextlib.suppress(pa.ArrowInvalid):
+                removed += pq.read_metadata(path).num_rows
+        for part in parts.parts_in(folder):
+            Path(part.path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            sync_folder(folder.parent)
         return removed
 
     def _thin(self, spec: Spec, folder: Path, before: int) -> int:
@@ -380,14 +395,3 @@ def _whole(spec: Spec, part: Part) -> pa.Table:
         return pq.read_table(part.path, schema=schema_of(spec))
     except pa.ArrowInvalid as error:
         raise Corrupt(f"{part.path}: {error}; restore it from a copy") from None
-
-
-def _drop(folder: Path) -> int:
-    """Remove a folder; gives how many parts."""
-    found = parts.parts_in(folder)
-    for part in found:
-        Path(part.path).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-        sync_folder(folder.parent)
-    return len(found)

@@ -42,7 +42,7 @@ def table_of(spec: Spec, name: str) -> str:
 async def existing(db: Any, spec: Spec, *, pending: bool = False) -> dict[str, tuple[int, int]]:
     """The partitions with their times, by name of folder; an unpartitioned table is one of its own. ``pending``: half detached ones."""
     if spec.partition == "none":
-        return {} if pending else {"": (0, 1 << 62)}
+        return {} if pending else {"": (0, (1 << 63) - 1)}
     sql = (
         "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
         f"WHERE i.inhparent = '\"{spec.name}\"'::regclass AND i.inhdetachpending = $1 ORDER BY 1"

@@ -53,7 +53,7 @@ def folder_name(partition: Partition, ns: int) -> str:
 def span_of(partition: Partition, name: str) -> tuple[int, int] | None:
     """The first time of a folder, and the first behind it (unix ns); None if it is no folder of ours."""
     if partition == "none":
-        return (0, 1 << 62) if name == "date=all" else None
+        return (0, (1 << 63) - 1) if name == "date=all" else None
     try:
         begin = datetime.strptime(name, f"date={_DATE[partition]}").replace(tzinfo=UTC)
     except ValueError:

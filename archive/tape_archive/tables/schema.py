@@ -59,6 +59,10 @@ class Spec(msgspec.Struct, frozen=True):
         """The columns, in order."""
         return tuple(column.name for column in self.columns)
 
+    def expired(self, now: int) -> int | None:
+        """The time (unix ns) before which rows are too old at ``now``, for ``prune``; None keeps all."""
+        return None if self.retention_days is None else now - self.retention_days * 86_400_000_000_000
+
     def column(self, name: str) -> Column:
         """One column. Raises SettingsError."""
         for column in self.columns:

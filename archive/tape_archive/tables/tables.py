@@ -89,8 +89,7 @@ class Tables(Protocol):
         for custom candles, the interval; the exchange is BINANCE_FUTURES if it does not say."""
 
     def prune(self, table: str, before: int) -> int:
-        """Remove the rows whose time is before that; gives how many rows, or parts of the table, were removed. In small steps: an insert
-        never waits for long."""
+        """Remove the rows whose time is before that; gives how many. In small steps: an insert never waits for long."""
 
     def close(self) -> None:
         """Let go of connections, files and locks."""

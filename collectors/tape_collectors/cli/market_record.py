@@ -23,7 +23,7 @@ def market_record(config: str | None, **flags: object) -> int:
     """Record every USDT perpetual, around the clock, and write tables.
 
     Every frame is on the tape (raw/…) before anything decodes it; the tables are made from the tape, by a process of its own, and can be
-    made again: tape tables. A database that is down costs no row.
+    made again: tape fill. A database that is down costs no row.
 
     \b
     Exit codes: 0 stopped, 1 failed, 2 a setting is wrong, 11 already recording here, 12 disk full, 13 nothing moved, 130 Ctrl-C.

@@ -51,6 +51,15 @@ def test_the_brief() -> None:
         assert not any(spec.column(name).null or spec.column(name).kind in ("float", "floats") for name in spec.key)
 
 
+def test_the_page_of_the_tables() -> None:
+    page = (FOLDER.parents[1] / "docs" / "reference" / "tables.md").read_text()
+    for spec in SPECS.values():
+        kept = "for ever" if spec.retention_days is None else f"{spec.retention_days} days"
+        assert f"| `{spec.name}` | {spec.meaning} | {', '.join(spec.key)} |" in page
+        assert f"| {spec.batch_rows} / {spec.batch_s:g} s | {kept} |" in page
+        assert all(f"`{name}`" in page for name in spec.names)
+
+
 @pytest.fixture
 def embedded(chdb_folder: Path) -> ClickHouseTables:
     return ClickHouseTables.of_url(f"chdb://{chdb_folder}?database=ddl")

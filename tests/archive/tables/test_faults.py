@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import signal
@@ -22,7 +23,7 @@ from tests.archive.tables.conftest import KINDS
 from tests.support.clickhouse_http import Server
 from tests.support.postgres import Postgres
 from tests.support.recording import environment
-from tests.support.rows import rows
+from tests.support.rows import DAY, MIDNIGHT, rows
 from tests.support.sshd import free_port
 from tests.support.table_writer import TABLES, wanted, write
 
@@ -188,7 +189,7 @@ def until_full(url: str, disk: Path) -> None:
     with pytest.raises(StoreFull, match="free some") as caught:
         while number < 60:
             number += 1
-            batch = rows(spec, 20_000, start=1_768_003_200_000_000_000 + number * 20_000_000_000_000)
+            batch = rows(spec, 20_000, start=MIDNIGHT + number * 20_000_000_000_000)
             store.insert("trades", batch, Cursor("w", number))
     assert caught.value.retry and caught.value.exit_code == 12
     filler.unlink()
@@ -242,8 +243,7 @@ def test_a_statement_that_takes_too_long(postgres: Postgres) -> None:
         async with other._connection() as db, db.transaction():  # type: ignore[attr-defined]
             await db.execute("LOCK TABLE instruments IN ACCESS EXCLUSIVE MODE")
             held.set()
-            while not release.is_set():
-                await __import__("asyncio").sleep(0.02)
+            await asyncio.to_thread(release.wait)
 
     thread = threading.Thread(target=lambda: other._run(hold()))  # type: ignore[attr-defined]
     thread.start()
@@ -254,6 +254,40 @@ def test_a_statement_that_takes_too_long(postgres: Postgres) -> None:
     release.set()
     thread.join()
     assert store.insert("instruments", batch, Cursor("w", 1)) and store.count("instruments") == 5
+    store.close()
+    other.close()
+
+
+def test_a_clean_up_that_waits_for_a_reader_lets_inserts_pass(postgres: Postgres) -> None:
+    """Somebody reads the whole table for an hour. To drop a day must wait for that; nothing else may, not even a new day."""
+    store, other = open_tables(postgres.url("waits", timeout=5)), open_tables(postgres.url("waits"))
+    store.create()
+    spec = SPECS["trades"]
+    store.insert("trades", rows(spec, 100, start=MIDNIGHT - 2 * DAY), Cursor("w", 1))
+    store.insert("trades", rows(spec, 100, start=MIDNIGHT), Cursor("w", 2))
+    reading, release, removed = threading.Event(), threading.Event(), []
+
+    async def hold() -> None:
+        async with other._connection() as db, db.transaction():  # type: ignore[attr-defined]
+            await db.fetch("SELECT count(*) FROM trades")
+            reading.set()
+            await asyncio.to_thread(release.wait)
+
+    reader = threading.Thread(target=lambda: other._run(hold()))  # type: ignore[attr-defined]
+    reader.start()
+    reading.wait(30)
+    cleaner = threading.Thread(target=lambda: removed.append(store.prune("trades", MIDNIGHT - DAY)))
+    cleaner.start()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%DETACH%CONCURRENTLY%' AND query NOT LIKE '%pg_stat%' AND wait_event_type = 'Lock'"
+    while not store._run(store._fetch(waiting)):  # type: ignore[attr-defined]
+        assert cleaner.is_alive()
+    for day in range(3):
+        assert store.insert("trades", rows(spec, 100, start=MIDNIGHT + day * DAY, seed=day + 5), Cursor("v", day + 1))
+    assert cleaner.is_alive() and not removed
+    release.set()
+    cleaner.join()
+    reader.join()
+    assert removed == [100] and store.count("trades") == 400 - 100 and store.count("trades", None, None, MIDNIGHT) == 0
     store.close()
     other.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -219,6 +220,33 @@ def test_prune_removes_the_older_and_nothing_else(tables: Tables) -> None:
         # What was removed may come again: a batch is known by its number, a row by its key, and nothing else.
         assert one(tables, spec, batch, 2)
         same(tables.read(spec.name), plain(spec, batch))
+
+
+def test_pruning_beside_inserts(tables: Tables, again: Callable[[], Tables]) -> None:
+    """A clean-up by another connection, again and again, while rows come in: exactly the older ones go."""
+    cleaner, failed = again(), []
+    old = rows(TRADES, 3000, start=MIDNIGHT - 3 * DAY, step=80 * SECOND)
+    one(tables, TRADES, old)
+    new = [rows(TRADES, 20, start=MIDNIGHT + number * 20 * SECOND, seed=number) for number in range(40)]
+
+    def write() -> None:
+        try:
+            for number, batch in enumerate(new):
+                one(tables, TRADES, batch, number + 1, "v")
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    removed, before = 0, MIDNIGHT - 3 * DAY
+    while thread.is_alive() or before < MIDNIGHT:
+        before = min(before + DAY // 3, MIDNIGHT)
+        removed += cleaner.prune("trades", before)
+        assert cleaner.count("trades", None, None, before) == 0
+    thread.join()
+    assert not failed and removed == 3000 - sum(time >= MIDNIGHT for time in old["timestamp"])
+    kept = {name: [value for value, time in zip(values, old["timestamp"], strict=True) if time >= MIDNIGHT] for name, values in old.items()}
+    same(tables.read("trades"), plain(TRADES, kept, *new))
 
 
 def test_a_million_rows_at_once(tables: Tables) -> None:

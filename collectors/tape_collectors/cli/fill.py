@@ -1,4 +1,4 @@
-"""``tape tables``: tables made from the tapes of ``market-record``."""
+"""``tape fill``: tables made from the tapes of ``market-record``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tape_collectors.table_writer import TableWriter
 
 
-@click.command("tables")
+@click.command("fill")
 @click.option("--root", metavar="DIR", default=".", show_default=True, help="Where market-record writes.")
 @click.option(
     "--store", metavar="URL", envvar="TAPE_STORE", help="parquet://, chdb:///path, clickhouse://, postgresql://  [default: parquet://]"

@@ -1,0 +1,169 @@
+"""What Parquet files have of their own: names, what counts, merging, what a crash leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tape_archive.format.errors import Corrupt
+from tape_archive.tables import Cursor, parts
+from tape_archive.tables.parquet import ParquetTables
+from tape_archive.tables.parts import Part
+from tape_archive.tables.schema import SPECS
+from tests.support.rows import DAY, MIDNIGHT, SECOND, rows
+
+TRADES = SPECS["trades"]
+
+
+def put(store: ParquetTables, number: int, start: int = MIDNIGHT, count: int = 3, step: int = SECOND, writer: str = "w") -> bool:
+    batch = rows(TRADES, count, start=start + number * 10 * SECOND, step=step, seed=number)
+    return store.insert("trades", batch, Cursor(writer, number, str(number)))
+
+
+def found(root: Path) -> list[Part]:
+    return [part for folder in sorted((root / "market" / "table=trades").glob("date=*")) for part in parts.parts_in(folder)]
+
+
+def counting(root: Path) -> list[Path]:
+    table = root / "market" / "table=trades"
+    return [Path(path) for folder in sorted(table.glob("date=*")) for path in parts.counting(folder, parts.ledger_of(table))]
+
+
+def test_each_row_is_in_one_part_that_counts(tmp_path: Path) -> None:
+    """Whatever number of batches, and whether merged parts are still beside what they were made of."""
+    store = ParquetTables(tmp_path)
+    for number in range(1, 140):
+        put(store, number)
+        assert sum(pq.read_metadata(path).num_rows for path in counting(tmp_path)) == 3 * number
+        assert len(counting(tmp_path)) <= 2 * parts.FAN
+    store.close()
+    assert any(part.first < part.last for part in found(tmp_path))
+
+
+def test_merged_parts_become_one_again(tmp_path: Path) -> None:
+    """32 of 32: a day of small batches is a handful of files."""
+    store = ParquetTables(tmp_path)
+    for number in range(1, 1060):
+        put(store, number, count=1)
+    assert [level for level in (parts.level(part) for part in parts.uncovered(found(tmp_path))) if level == 2] == [2]
+    assert store.count("trades") == 1059 == sum(pq.read_metadata(path).num_rows for path in counting(tmp_path))
+    store.close()
+
+
+def test_what_a_crash_left_never_counts(tmp_path: Path) -> None:
+    """The rows of a batch are on the disk, its cursor is not; then a shorter batch follows under its number."""
+    store = ParquetTables(tmp_path)
+    put(store, 1)
+
+    class Cut(ParquetTables):
+        def _move(self, spec: Any, cursor: Cursor) -> None:
+            raise KeyboardInterrupt
+
+    store.close()
+    cut = Cut(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        put(cut, 2, count=40, step=DAY // 10)
+    assert len({Path(part.path).parent for part in found(tmp_path)}) == 4 and cut.count("trades") == 3
+    cut.close()
+    store = ParquetTables(tmp_path)
+    put(store, 2)
+    assert store.count("trades") == 6 and len({Path(part.path).parent for part in found(tmp_path)}) == 1
+    # The same process may go on after such a failure, too.
+    store._move = Cut._move.__get__(store)  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        put(store, 3, count=40, step=DAY // 10)
+    del store._move
+    put(store, 3)
+    assert store.count("trades") == 9 and len({Path(part.path).parent for part in found(tmp_path)}) == 1
+    store.close()
+
+
+def _write(root: str, batches: int) -> None:
+    with contextlib.closing(ParquetTables(Path(root))) as store:
+        for number in range(1, batches + 1):
+            put(store, number)
+
+
+def test_a_reader_beside_a_writer(tmp_path: Path) -> None:
+    """Parts come, merge and go while another process reads: each row once, and never fewer."""
+    writer = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path), 300))
+    writer.start()
+    store, before, looks = ParquetTables(tmp_path), 0, 0
+    while before < 900:
+        alive = writer.is_alive()
+        table = tmp_path / "market" / "table=trades"
+        if table.is_dir():
+            got = store._again(lambda: store._scan(TRADES, None, None, ("symbol", "timestamp", "trade_id"), {}))
+            assert len(got) >= before and len(got) % 3 == 0
+            keys = set(zip(*(got[name].to_pylist() for name in got.column_names), strict=True))
+            assert len(keys) == len(got), "a row stands in two parts that count"
+            before, looks = len(got), looks + 1
+        assert alive or before == 900
+    writer.join()
+    assert writer.exitcode == 0 and looks > 3
+
+
+def test_pruning_beside_a_writer_that_merges(tmp_path: Path) -> None:
+    store, cleaner = ParquetTables(tmp_path), ParquetTables(tmp_path)
+    removed = 0
+    for number in range(1, 100):
+        put(store, number, start=MIDNIGHT + DAY - 500 * SECOND)
+        if number % 9 == 0:
+            removed += cleaner.prune("trades", MIDNIGHT + DAY - 500 * SECOND + number * 10 * SECOND)
+            assert store.count("trades") == 3 and removed == 3 * (number - 1)
+    store.close()
+
+
+NAMES = st.tuples(st.sampled_from("ab"), st.integers(1, 12), st.integers(0, 5))
+
+
+@given(st.sets(NAMES))
+def test_a_part_counts_unless_another_has_its_rows(names: set[tuple[str, int, int]]) -> None:
+    made = [Part(writer, first, first + more, f"{writer}{first}{more}") for writer, first, more in names]
+    kept = parts.uncovered(made)
+    for part in made:
+        inside = [other for other in made if part.within(other)]
+        assert (part in kept) == (not inside)
+
+
+@pytest.mark.parametrize("partition", ["day", "month", "year", "none"])
+def test_folders_and_their_times(partition: Any) -> None:
+    for time in (0, MIDNIGHT, MIDNIGHT - 1, 951_782_400 * SECOND, 1_798_761_599 * SECOND, 7_258_118_399 * SECOND):
+        span = parts.span_of(partition, parts.folder_name(partition, time))
+        assert span is not None and span[0] <= time < span[1]
+        if partition != "none":
+            assert parts.folder_name(partition, span[1]) != parts.folder_name(partition, time) == parts.folder_name(partition, span[0])
+            assert parts.folder_name(partition, span[1] - 1) == parts.folder_name(partition, time)
+    assert parts.span_of(partition, "date=nothing") is None
+
+
+def test_a_part_or_a_ledger_that_is_damaged_is_named(tmp_path: Path) -> None:
+    store = ParquetTables(tmp_path)
+    put(store, 1)
+    (path,) = counting(tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    with pytest.raises(Corrupt, match="restore"):
+        store.read("trades")
+    path.write_bytes(whole)
+    ledger = parts.cursor_path(tmp_path / "market" / "table=trades", "w")
+    ledger.write_bytes(b"{")
+    with pytest.raises(Corrupt, match=ledger.name):
+        store.read("trades")
+    store.close()
+
+
+def test_names_of_writers_are_no_paths(tmp_path: Path) -> None:
+    store = ParquetTables(tmp_path / "root")
+    for number, writer in enumerate(("../../out", "a-b", "a-b-000000000001", "x" * 500, "ü/")):
+        put(store, 1, start=MIDNIGHT + number * DAY, writer=writer)
+        assert store.cursors(writer)["trades"].batch == 1 and store.cursors(writer)["trades"].writer == writer
+    assert store.count("trades") == 15 and [path.name for path in tmp_path.iterdir()] == ["root"]
+    store.close()
