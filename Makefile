@@ -26,7 +26,7 @@ record: $(VENV)/.installed ## the same against the live venues, until Ctrl-C
 	  $(BIN)/cex-record --root $(RECORD_ROOT)
 
 test: $(VENV)/.installed ## what CI runs
-	$(BIN)/python -m pytest -q -n 4 --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal --cov --cov-report=term:skip-covered
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

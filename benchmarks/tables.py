@@ -29,7 +29,7 @@ from tape_archive.tables import Cursor, Tables, ddl, open_tables
 from tape_archive.tables.batch import conform
 from tape_archive.tables.clickhouse import ClickHouseTables
 from tape_archive.tables.laws import ALWAYS, SECOND, candles
-from tape_archive.tables.parquet import OPTIONS, encode
+from tape_archive.tables.parquet import LISTS, OPTIONS, encode
 from tape_archive.tables.schema import EXCHANGE, SPECS
 from tests.support.postgres import Postgres
 
@@ -197,11 +197,12 @@ CLICKHOUSE: Mapping[str, Mapping[str, str]] = {
     "fpc": {**ddl.CODECS, "float": "CODEC(FPC, ZSTD(3))"},
     "all zstd 3": {name: codec.replace("ZSTD(1)", "ZSTD(3)") for name, codec in ddl.CODECS.items()},
 }
-PARQUET: Mapping[str, Mapping[str, Any]] = {
-    "used": OPTIONS,
+PARQUET: Mapping[str, Mapping[str, Any] | None] = {
+    "used": None,
     "snappy": {**OPTIONS, "compression": "snappy", "compression_level": None},
     "lz4": {**OPTIONS, "compression": "lz4", "compression_level": None},
-    "zstd 1": {**OPTIONS, "compression_level": 1},
+    "zstd 1": OPTIONS,
+    "zstd 3": LISTS,
     "zstd 9": {**OPTIONS, "compression_level": 9},
     "byte streams": {**OPTIONS, "column_encoding": {"price": "BYTE_STREAM_SPLIT"}},
 }
@@ -216,7 +217,7 @@ def codecs(count: int) -> None:
         line = f"{'parquet':12}{name:22}"
         for table, batch in ready.items():
             used = cpu()
-            some = dict(options) if table == "trades" or "column_encoding" not in options else dict(OPTIONS)
+            some = options if table == "trades" or "column_encoding" not in (options or {}) else None
             size = len(encode(SPECS[table], batch, some))
             line += f"{size / count:>9.2f} ({cpu() - used:.2f} s)"
         print(line, flush=True)
@@ -309,52 +310,55 @@ def search(url: str, days: int) -> None:
         print(wall, used, memory, sum(gap.rows for gaps in found.values() for gap in gaps))
 
 
+class Inserts(threading.Thread):
+    """Batches of 100 rows, one after another, and how long each took (s)."""
+
+    def __init__(self, store: Tables) -> None:
+        super().__init__()
+        self.store = store
+        self.waits = [0.0]
+        self.failed: list[Exception] = []
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            while not self.over.is_set():
+                number = len(self.waits)
+                batch = trades(100, start=MIDNIGHT + 4 * DAY + number * SECOND, seed=1000 + number)
+                begun = time.monotonic()
+                self.store.insert("trades", batch, Cursor("v", number))
+                self.waits.append(time.monotonic() - begun)
+        except Exception as error:
+            self.failed.append(error)
+
+
 def prune(count: int) -> None:
     """A clean-up while another writer goes on: the longest insert."""
     print(
-        f"\nclean-up of {count:,} rows of 2.5 days, up to three quarters of the second, beside inserts of 100 rows; goal: none waits longer than 1 s\n"
+        f"\nclean-up of {count:,} rows of 2.5 days, up to three quarters of the second, beside inserts; goal: none waits longer than 1 s\n"
     )
+    each, until = 200_000, MIDNIGHT + 7 * DAY // 4
+    pace = count * SECOND // (5 * DAY // 2) + 1
     for kind in KINDS:
         with stores((kind,)) as made:
             store, _ = made[kind]
-            each = 200_000
             for k in range(count // each):
-                batch = trades(
-                    each,
-                    start=MIDNIGHT + k * (5 * DAY // 2) // (count // each),
-                    seed=k + 1,
-                    per_second=each * SECOND * count // each // (5 * DAY // 2) + 1,
-                )
+                batch = trades(each, start=MIDNIGHT + k * (5 * DAY // 2) // (count // each), seed=k + 1, per_second=pace)
                 store.insert("trades", batch, Cursor("w", k + 1))
-            waits, stop, failed = [0.0], threading.Event(), []
-
-            def write(store: Tables = store, waits: list[float] = waits, stop: threading.Event = stop, failed: list[Any] = failed) -> None:
-                number = 0
-                try:
-                    while not stop.is_set():
-                        number += 1
-                        batch = trades(100, start=MIDNIGHT + 4 * DAY + number * SECOND, seed=1000 + number)
-                        begun = time.monotonic()
-                        store.insert("trades", batch, Cursor("v", number))
-                        waits.append(time.monotonic() - begun)
-                except Exception as error:
-                    failed.append(error)
-
-            thread = threading.Thread(target=write)
-            thread.start()
-            while len(waits) < 20 and not failed:
+            inserts = Inserts(store)
+            inserts.start()
+            while len(inserts.waits) < 20 and not inserts.failed:
                 time.sleep(0.05)
-            alone = max(waits)
+            alone = max(inserts.waits)
             begun = time.monotonic()
-            removed = store.prune("trades", MIDNIGHT + 7 * DAY // 4)
+            removed = store.prune("trades", until)
             took = time.monotonic() - begun
-            stop.set()
-            thread.join()
-            assert not failed, failed
-            left = store.count("trades", None, None, MIDNIGHT + 7 * DAY // 4)
+            inserts.over.set()
+            inserts.join()
+            assert not inserts.failed, inserts.failed
             print(
-                f"{kind:12}{removed:>12,} rows removed in {took:6.1f} s, {left} older left; {len(waits)} inserts, longest {max(waits) * 1000:.0f} ms "
-                f"(before the clean-up {alone * 1000:.0f} ms)",
+                f"{kind:12}{removed:>12,} rows removed in {took:6.1f} s, {store.count('trades', None, None, until)} older left; "
+                f"{len(inserts.waits)} inserts, longest {max(inserts.waits) * 1000:.0f} ms (before the clean-up {alone * 1000:.0f} ms)",
                 flush=True,
             )
 

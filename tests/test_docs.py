@@ -36,5 +36,5 @@ def test_python_of_pages_is_python(page: Path) -> None:
 
 def test_every_command_of_reading_has_its_row() -> None:
     said = (ROOT / "docs" / "reference" / "commands.md").read_text()
-    for name in ("sync", "mount", "unmount", "mount-status", "window", "coverage"):
+    for name in ("sync", "mount", "unmount", "mount-status", "window", "coverage", "export freqtrade"):
         assert f"`tape {name}`" in said

@@ -28,6 +28,7 @@ COMMANDS = {
     "prune": ("tape_archive.commands.prune:command", "Delete what is old and safe elsewhere.", ""),
     "tables": ("tape_archive.commands.tables:command", "Tables in Parquet or a database: make, count, clean up.", ""),
     "merge": ("tape_collectors.cli.merge:command", "Several recordings of the same streams as one.", ""),
+    "export": ("tape_access.commands.export:command", "Candles of the tables, as freqtrade's files.", ""),
     "import": ("tape_collectors.cli.import_:command", "Bring recordings of other tools in.", "collect"),
     "simulate": ("tape_collectors.cli.simulate:command", "Venue servers on this machine, with faults.", "collect"),
     "demo": ("tape_collectors.cli.demo:command", "A minute of everything, without a network.", "collect,polymarket"),

@@ -156,8 +156,13 @@ class PostgresTables:
                 if self.schema:
                     name = self.schema.replace('"', '""')
                     await db.execute(f'CREATE SCHEMA IF NOT EXISTS "{name}"')
-                for statement in ddl.timescale() if self._hyper else ddl.postgres():
+                for statement in ddl.postgres(native=not self._hyper):
                     await db.execute(statement)
+                if self._hyper:
+                    made = {row[0] for row in await db.fetch("SELECT hypertable_name FROM timescaledb_information.hypertables")}
+                    for spec in SPECS.values():
+                        for statement in [] if spec.name in made else ddl.hypertables(spec):
+                            await db.execute(statement)
             sql = "SELECT table_name, column_name, udt_name FROM information_schema.columns WHERE table_schema = current_schema()"
             found: dict[str, dict[str, str]] = {}
             for table, name, kind in await db.fetch(sql):

@@ -37,6 +37,7 @@ class BinanceRest:
         #: a recording's own answers, in place of the market's
         self.info_played: bytes | None = None
         self.depth_played: Callable[[web.Request], Any] | None = None
+        self._had: set[str] = set()
         kept = _LIVED if venue.futures else 1000
         self.fills: dict[str, deque[Fill]] = {symbol: deque(maxlen=kept) for symbol in venue.market.instruments}
         self.past = Past(self, _history(venue), lambda: self.venue.now_ms()) if venue.futures else None
@@ -122,13 +123,20 @@ class BinanceRest:
         listed: Mapping[str, Instrument | Listing] = self.past.history.listings if self.past else self.venue.market.instruments
         if wanted is not None and wanted not in listed:
             return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400, headers=headers)
-        rows = [self._symbol(one) for one in listed.values() if wanted in (None, one.symbol)]
+        rows = [self._symbol(one) for one in listed.values() if wanted in (None, one.symbol) and not self._gone(one.symbol)]
         limit = {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": self.meter.limit}
         body = {"timezone": "UTC", "serverTime": int(time.time() * 1000), "rateLimits": [limit], "exchangeFilters": [], "symbols": rows}
         return web.json_response(body, headers=headers)
 
+    def _gone(self, symbol: str) -> bool:
+        """Whether it was taken from the market that is live, of which the past knows nothing."""
+        now = self.venue.market.instruments
+        self._had.update(now)
+        return symbol in self._had and symbol not in now
+
     def _symbol(self, one: Instrument | Listing) -> dict[str, Any]:
-        tick, lot = f"{10**-one.tick:.{one.tick}f}", f"{10**-one.lot:.{one.lot}f}"
+        live = self.venue.market.instruments.get(one.symbol, one)
+        tick, lot = f"{10**-live.tick:.{live.tick}f}", f"{10**-live.lot:.{live.lot}f}"
         filters = [
             {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00", "tickSize": tick},
             {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": "9000.000", "stepSize": lot},

@@ -278,15 +278,17 @@ def test_a_clean_up_that_waits_for_a_reader_lets_inserts_pass(postgres: Postgres
     reading.wait(30)
     cleaner = threading.Thread(target=lambda: removed.append(store.prune("trades", MIDNIGHT - DAY)))
     cleaner.start()
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%DETACH%CONCURRENTLY%' AND query NOT LIKE '%pg_stat%' AND wait_event_type = 'Lock'"
-    while not store._run(store._fetch(waiting)):  # type: ignore[attr-defined]
-        assert cleaner.is_alive()
-    for day in range(3):
-        assert store.insert("trades", rows(spec, 100, start=MIDNIGHT + day * DAY, seed=day + 5), Cursor("v", day + 1))
-    assert cleaner.is_alive() and not removed
-    release.set()
-    cleaner.join()
-    reader.join()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%DETACH%' AND query NOT LIKE '%pg_stat%' AND wait_event_type = 'Lock'"
+    try:
+        while not store._run(store._fetch(waiting)):  # type: ignore[attr-defined]
+            assert cleaner.is_alive()
+        for day in range(3):
+            assert store.insert("trades", rows(spec, 100, start=MIDNIGHT + day * DAY, seed=day + 5), Cursor("v", day + 1))
+        assert cleaner.is_alive() and not removed
+    finally:
+        release.set()
+        cleaner.join()
+        reader.join()
     assert removed == [100] and store.count("trades") == 400 - 100 and store.count("trades", None, None, MIDNIGHT) == 0
     store.close()
     other.close()

@@ -351,7 +351,8 @@ async def test_attempts_at_one_host_are_apart_whichever_pool_makes_them() -> Non
         dial = Dial(0.1)
         async with running(venue, Book(), dial=dial, sockets=2), running(venue, Book(), dial=dial):
             await until(lambda: venue.connects == 3)
-    assert venue.times[2] - venue.times[0] >= 0.19
+    # A little less than twice the pause: the server sees an attempt some milliseconds after it was made.
+    assert venue.times[2] - venue.times[0] >= 0.15
 
 
 async def test_a_slow_consumer_loses_nothing() -> None:

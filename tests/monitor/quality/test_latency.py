@@ -53,7 +53,7 @@ def test_a_healthy_line_has_no_step_and_no_late_stretch() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(6 * 60, 174 * 60), st.sampled_from([-5000.0, -350.0, -120.0, 120.0, 350.0, 5000.0]), st.integers(0, 999))
+@given(st.integers(6 * 60, 174 * 60), st.sampled_from([-5000.0, -350.0, 350.0, 5000.0]), st.integers(0, 999))
 def test_a_step_is_found_where_it_is_and_corrected_for(second: int, size: float, ms: int) -> None:
     at = second * SECOND + ms * 1_000_000
     rows = [stream(seed) for seed in (1, 2)]

@@ -67,7 +67,7 @@ WEBSOCKET = {
     "l2_event": "",
     "l2_topk": "BookSnapshot",
     "bbo": "Quote",
-    "ticker": "Notice",
+    "ticker": "Ticker",
     "candlestick": "Candle",
 }
 
