@@ -158,10 +158,13 @@ def run(
     child.terminate()
     child.wait()
     print(f"recorder: exit {child.returncode}, {time.monotonic() - watch.begun - seconds:.0f} s to seal the tapes and write all rows")
-    if store == "none":
-        return
+    if store != "none":
+        result(root, store, ledger["rows"] if isinstance(ledger, dict) else ledger)
+
+
+def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
+    """What the tables have, beside what was sent."""
     tables = open_tables(store)
-    lines = ledger["rows"] if isinstance(ledger, dict) else ledger
     found = compare(tables, lines)
     for table, rows in found.rows.items():
         print(f"  {table:14} {rows:>11,} rows as they were sent")
