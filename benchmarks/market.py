@@ -38,17 +38,17 @@ def ask(url: str, body: bytes | None = None) -> Any:
 
 
 @contextlib.contextmanager
-def store_of(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of a store that is there for the run."""
+def store_of(kind: str, folder: Path) -> Iterator[tuple[str, Postgres | None]]:
+    """The URL of a store that is there for the run, and its server."""
     if kind == "postgresql":
         server = Postgres()
         server.start()
         try:
-            yield server.url()
+            yield server.url(), server
         finally:
             server.stop()
     else:
-        yield {"parquet": f"parquet://{folder / 'tables'}", "chdb": f"chdb://{folder / 'chdb'}", "none": "none"}[kind]
+        yield {"parquet": f"parquet://{folder / 'tables'}", "chdb": f"chdb://{folder / 'chdb'}", "none": "none"}[kind], None
 
 
 class Watch:
@@ -90,7 +90,10 @@ class Watch:
 def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     seconds, count, rate, kind = (words + ["120", "600", "15000", "parquet"][len(words) :])[:4]
-    with tempfile.TemporaryDirectory(prefix="tape-market-", dir=os.environ.get("BENCH_DIR")) as name, store_of(kind, Path(name)) as store:
+    with (
+        tempfile.TemporaryDirectory(prefix="tape-market-", dir=os.environ.get("BENCH_DIR")) as name,
+        store_of(kind, Path(name)) as (store, database),
+    ):
         folder = Path(name)
         ports, root = folder / "ports.json", folder / "data"
         simulate = [sys.executable, "-m", "tape_archive", "simulate", "--perpetuals", count, "--rate", rate, "--port-file", str(ports)]
@@ -114,13 +117,15 @@ def main() -> None:
             child = subprocess.Popen(
                 [*pinned(1), *record, "--discovery-seconds", "5", *mine], env=os.environ | {"TAPE_STORE": store, "TAPE_DRAIN_S": "300"}
             )
-            run(child, root, endpoints["binance_usdm.rest"], float(seconds), "--trouble" in sys.argv, store)
+            run(child, root, endpoints["binance_usdm.rest"], float(seconds), "--trouble" in sys.argv, store, database)
         finally:
             server.terminate()
             server.wait()
 
 
-def run(child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, trouble: bool, store: str) -> None:
+def run(
+    child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, trouble: bool, store: str, database: Postgres | None
+) -> None:
     while not (root / "state" / "market.status.json").exists():
         time.sleep(0.2)
     wanted = 0
@@ -134,12 +139,16 @@ def run(child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, t
     ask(f"{rest}/control/ledger/reset", b"")
     frames = json.loads((root / "state" / "market.status.json").read_text())["frames"]
     watch = Watch(root, child.pid)
-    at = {0.25: "list?count=40", 0.5: "delist?count=15", 0.7: "cut?count=3"} if trouble else {}
+    at = {0.2: "list?count=40", 0.4: "delist?count=15", 0.85: "cut?count=3"} if trouble else {}
+    kills = {0.5: "kill", 0.7: "start"} if trouble and database is not None else {}
     while (passed := time.monotonic() - watch.begun) < seconds and child.poll() is None:
         time.sleep(1)
         watch.sample()
         for share in [share for share in at if passed > share * seconds]:
             print(f"after {passed:.0f} s: {at[share]}: {str(ask(f'{rest}/control/{at.pop(share)}', b''))[:80]}")
+        for share in [share for share in kills if passed > share * seconds]:
+            print(f"after {passed:.0f} s: {kills[share]} the database")
+            getattr(database, kills.pop(share))()
     frames = json.loads((root / "state" / "market.status.json").read_text())["frames"] - frames
     print(f"{wanted:,} streams, {seconds:.0f} s, store {store.partition(':')[0]}")
     watch.tell(frames)
@@ -149,10 +158,13 @@ def run(child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, t
     child.terminate()
     child.wait()
     print(f"recorder: exit {child.returncode}, {time.monotonic() - watch.begun - seconds:.0f} s to seal the tapes and write all rows")
-    if store == "none":
-        return
+    if store != "none":
+        result(root, store, ledger["rows"] if isinstance(ledger, dict) else ledger)
+
+
+def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
+    """What the tables have, beside what was sent."""
     tables = open_tables(store)
-    lines = ledger["rows"] if isinstance(ledger, dict) else ledger
     found = compare(tables, lines)
     for table, rows in found.rows.items():
         print(f"  {table:14} {rows:>11,} rows as they were sent")
