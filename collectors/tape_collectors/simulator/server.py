@@ -8,6 +8,7 @@ import itertools
 import socket as sockets
 import ssl
 import struct
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -259,11 +260,11 @@ class VenueServer:
         return await handler(request)
 
 
-class Exchange(VenueServer):
+class Exchange(VenueServer, ABC):
     """A venue that serves one market, stepped by the world's clock."""
 
     market: Market
 
+    @abstractmethod
     def step(self, ms: int, moves: dict[str, tuple[list[Change], list[Fill]]]) -> None:
         """Send what the market did at venue time ``ms``."""
-        raise NotImplementedError

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -41,7 +42,7 @@ def told(records: Iterable[Record]) -> list[Command]:
     return out
 
 
-class Session:
+class Session(ABC):
     """The base of a feed. A venue says how a request reads, what a stream name means, and what a frame is."""
 
     #: streams in one request
@@ -60,17 +61,17 @@ class Session:
 
     # -- what a venue says -----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def request(self, id: str, subscribe: bool, names: Sequence[str]) -> str:
         """The frame that asks for these streams, or for no more of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stream_of(self, name: str) -> Stream:
         """A new stream of this name. Raises ValueError if it cannot be one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def frame(self, t: int, data: bytes) -> Output:
         """One frame; may raise what ``BROKEN`` holds."""
-        raise NotImplementedError
 
     # -- what the runtime calls ------------------------------------------------------------------------------------------
 
