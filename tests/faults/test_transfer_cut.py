@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tape_access import DataAccessor, StoreUnavailable
@@ -23,7 +24,7 @@ class Cut(Target, frozen=True):
     """OpenSSH's sftp-server without ssh around it: so a cut is as exact as a byte. ``after``: of each connection, how many bytes come from
     the server before it is gone; what follows the last of them is whole."""
 
-    after: list[int] = []
+    after: list[int] = msgspec.field(default_factory=list)
 
     def command(self) -> list[str]:
         """The server, or its first bytes."""
