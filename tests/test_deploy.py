@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from tape_archive.commands import archive, prune
+from tape_archive.commands import archive
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 
@@ -20,15 +20,17 @@ def started(line: str) -> tuple[click.Command, list[str]]:
     """The command that a line starts, and its arguments."""
     words = shlex.split(line.replace("${TAPES}", "/x"))
     name = Path(words[0]).name
-    return (archive.command, words[1:]) if name == "archiver" else ({"prune": prune.command}[words[1]], words[2:])
+    assert name == "archiver"
+    return archive.command, words[1:]
 
 
 def test_the_archiver_s_lines_are_commands_of_ours() -> None:
     text = (DEPLOY / "archiver.service").read_text()
-    lines = re.findall(r"^(?:# )?ExecStart(?:Post)?=(.*)$", text, re.M)
-    cron = re.search(r"^# 0 4 \* \* \* nice -n 15 ionice -c 3 (.*) >> ", text, re.M)
-    assert cron is not None and len(lines) == 2
-    for line in [*lines, cron[1].replace("/var/lib/tapeline", "/x")]:
+    lines = re.findall(r"^ExecStart(?:Post)?=(.*)$", text, re.M)
+    cron = re.search(r"^# 0 4 \* \* \* nice -n 15 ionice -c 3 (.*) > /dev/null", text, re.M)
+    added = re.search(r"^# add to ExecStart: (--prune .*)$", text, re.M)
+    assert cron is not None and added is not None and len(lines) == 1
+    for line in [*lines, f"{lines[0]} {added[1]}", cron[1].replace("/var/lib/tapeline", "/x")]:
         command, words = started(line)
         with command.make_context("x", words) as made:
             assert made.params["root"] == "/x"
