@@ -162,7 +162,7 @@ class DataAccessor:
             except Homeless as error:
                 return temporary(window.slug, error)
             # Evicted by another process before it could be held: once more.
-            if self.cache.folder not in path.parents or self.cache.keep(path):
+            if not self.cache.holds(path) or self.cache.keep(path):
                 return path
         raise Busy(f"the cache {self.cache.folder} is too small for the processes that share it; give it more (cache_max_size_mb)")
 

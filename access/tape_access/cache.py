@@ -65,14 +65,18 @@ class Cache:
         self._used: dict[str, int] = {}
         self._pins = threading.local()
         self._swept = False
+        self._paths: dict[str, Path] = {}
+        self._under = f"{folder}/"
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> Path | None:
         """A stored file, verified (rule 3) and marked as used; None if there is none. One that is damaged is removed."""
-        path = self.folder / name
+        if (path := self._paths.get(name)) is None:
+            # Made once: they cost more than asking the file system.
+            path = self._paths[name] = self.folder / name
         try:
-            seen = os.stat(path)  # noqa: PTH116 - the warm path: a Path object more costs a third of it
+            seen = os.stat(path)  # noqa: PTH116
         except OSError:
             return None
         identity = seen.st_size, seen.st_mtime_ns, seen.st_ino
@@ -203,18 +207,26 @@ class Cache:
 
     # -- pins ------------------------------------------------------------------------------------------------------------
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the cache."""
+        return str(path).startswith(self._under)
+
     def pin(self, path: Path) -> Pin | None:
         """Hold a file: while the pin lives it is not evicted. None if the file is gone."""
         try:
             pin = Pin(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             fcntl.flock(pin.fd, fcntl.LOCK_SH)
+            pin.path, pin.inode = path, os.fstat(pin.fd).st_ino
             # It may have been evicted between the two calls.
-            return pin if os.fstat(pin.fd).st_ino == path.stat().st_ino else None
+            return pin if pin.holds(path) else None
         except OSError:
             return None
 
     def keep(self, path: Path) -> bool:
         """Pin what this thread was given last, instead of what it was given before: who gets a path has the time to open it."""
+        last = getattr(self._pins, "last", None)
+        if last is not None and last.path is path and last.holds(path):
+            return True
         pin = self.pin(path)
         self._pins.last = pin
         return pin is not None
@@ -284,6 +296,15 @@ class Pin:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.path = Path()
+        self.inode = 0
+
+    def holds(self, path: Path) -> bool:
+        """Whether the file of that name is still the one that is pinned."""
+        try:
+            return os.stat(path).st_ino == self.inode  # noqa: PTH116
+        except OSError:
+            return False
 
     def __del__(self) -> None:
         os.close(self.fd)
