@@ -50,7 +50,9 @@ class Wire:
             return
         self._open |= {writer, up_writer}
         try:
-            await asyncio.gather(self._pass(reader, up_writer, False, writer), self._pass(up_reader, writer, True, up_writer))
+            # The loop ends before the connection does: nobody waits for it any more.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(self._pass(reader, up_writer, False, writer), self._pass(up_reader, writer, True, up_writer))
         finally:
             self._open -= {writer, up_writer}
             for one in (writer, up_writer):

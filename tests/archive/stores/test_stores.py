@@ -7,7 +7,7 @@ import io
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -382,6 +382,36 @@ def test_retrying_tries_again_and_goes_on_where_it_stood(tmp_path: Path) -> None
     with pytest.raises(NotFound):
         Retrying(LocalStore(tmp_path), (1.0,), pauses.append).stat("none")
     assert pauses == [1.0, 2.0]
+
+
+def test_while_the_first_side_hangs_the_second_is_connected(tmp_path: Path) -> None:
+    """Else who asks would wait for one after the other."""
+    connected = threading.Event()
+
+    class Hangs(LocalStore):
+        def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+            assert connected.wait(60), "nobody connected meanwhile"
+            raise StoreUnavailable("the mount hangs")
+
+        def stats(self, paths: Sequence[str]) -> list[Entry | None]:
+            self.read("")
+            return []
+
+        def chunks(self, path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+            yield self.read("")
+
+    class Far(LocalStore):
+        def stat(self, path: str) -> Entry:
+            connected.set()
+            return super().stat(path)
+
+    put(LocalStore(tmp_path), "x", b"1")
+    for call in (lambda one: one.read("x"), lambda one: b"".join(one.chunks("x")), lambda one: one.stats(["x"])[0] and b"1"):
+        connected.clear()
+        assert call(Fallback(Hangs(tmp_path), Far(tmp_path))) == b"1"
+    # One that answers connects nobody.
+    connected.clear()
+    assert Fallback(LocalStore(tmp_path), Far(tmp_path)).read("x") == b"1" and not connected.is_set()
 
 
 def test_limited_keeps_its_rates(tmp_path: Path) -> None:
