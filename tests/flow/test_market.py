@@ -227,7 +227,7 @@ def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives
             with recorder(root, endpoints, "--types", TYPES, "--streams", "5", TAPE_DRAIN_S="3") as child:
                 wait(root, child, 300)
                 time.sleep(chance.uniform(0.5, 4.0))
-                lock = root / "state" / "tables-1-of-1.lock"
+                lock = root / "state" / "tables-binance_usdm-public.lock"
                 if chance.random() < 0.6 and held(lock):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(lock.read_text()), signal.SIGKILL)

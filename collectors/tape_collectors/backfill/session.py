@@ -19,6 +19,7 @@ from tape_collectors.backfill.memory import SCOPES, Memory
 from tape_collectors.backfill.plan import SPACING_S, Hole, Plan, plan
 from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, silent
 from tape_collectors.backfill.scan import FILLABLE, Known, Scan, lives
+from tape_collectors.runtime.budget import budgets
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.settings import BackfillSettings
 from tape_collectors.venues.binance import USDM
@@ -88,7 +89,7 @@ class Session:
             {**USDM.limits, **LIMITS},
             tls=trusted(self.settings),
             timeout_s=_TIMEOUT_S,
-            shared=self._shared(),
+            shared=budgets(self._state(), self.settings.budgets),
             gap_s=SPACING_S,
             at_once=12,
         )
@@ -137,8 +138,7 @@ class Session:
             found |= dict.fromkeys(name for name in there if fnmatchcase(name, pattern) or fnmatchcase(native(name), pattern))
         return list(found)
 
-    def _shared(self) -> Path | None:
-        """Where this host's programs share the weight budget."""
+    def _state(self) -> Path:
         folder = self.root / "state"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -119,6 +119,8 @@ class TapeTables:
             self._head(line)
         elif line.mark == "listing":
             self._take(line.t, lambda: self.rows.listing(line.t, line.fields))
+        elif line.mark == "listings":
+            self._take(line.t, lambda: self.rows.looked(line.t))
         else:
             if line.mark == "close":
                 self.rows.closed(line.s)
@@ -175,11 +177,13 @@ class TapeTables:
             raise Corrupt(f"{self.path}: {error}; remove it, and the tables are compared with the whole tape") from None
 
 
-def open_tapes(root: Path, tables: Tables, venue: str, types: Sequence[str], custom: Sequence[str], shard: str) -> list[TapeTables]:
-    """One for each tape of ``market-record``. Raises SettingsError, StoreError."""
-    part, number = parse_shard(shard)
+def open_tapes(
+    root: Path, tables: Tables, venue: str, types: Sequence[str], custom: Sequence[str], shard: str, tapes: Sequence[str] = ()
+) -> list[TapeTables]:
+    """One for each tape of ``market-record``; ``tapes``: of these alone. Raises SettingsError, StoreError."""
     product = load(venue)
-    by_tape: dict[str, list[str]] = {root: [] for root in (*product.sockets, POLL)}
+    streams = streams_of(venue, shard, tapes)
+    by_tape: dict[str, list[str]] = {name: [] for name in streams_of(venue, shard)}
     for kind in types or TYPES:
         if kind not in TYPES:
             raise SettingsError(f"unknown type {kind!r} (known: {', '.join(TYPES)})")
@@ -187,11 +191,20 @@ def open_tapes(root: Path, tables: Tables, venue: str, types: Sequence[str], cus
     by_tape[POLL].append("instruments")
     if custom:
         by_tape[product.root_of("kline_1m")].append("custom_candles")
-    streams = {name: name if number == 1 else f"{name}-{part + 1}" for name in by_tape}
     return [
         TapeTables(root, venue, stream, Rows(by_tape[name], custom), TableSink(tables, f"{venue}/{stream}"))
         for name, stream in streams.items()
     ]
+
+
+def streams_of(venue: str, shard: str, tapes: Sequence[str] = ()) -> dict[str, str]:
+    """The recorder's tapes (public, market, poll; or those of ``tapes``) and their names on the disk. Raises SettingsError."""
+    part, number = parse_shard(shard)
+    every = {name: name if number == 1 else f"{name}-{part + 1}" for name in (*load(venue).sockets, POLL)}
+    for name in tapes:
+        if name not in every:
+            raise SettingsError(f"no tape {name!r} (known: {', '.join(every)})")
+    return {name: stream for name, stream in every.items() if name in (tapes or every)}
 
 
 class TableWriter:
@@ -257,4 +270,5 @@ class TableWriter:
             log.error("the tables wait; the tape goes on", extra={"why": self.why, "again_s": round(seconds, 1)})
         until = time.monotonic() + seconds
         while time.monotonic() < until and not (self._stop_at and time.monotonic() > self._stop_at):
+            self._tell()
             time.sleep(min(0.1, seconds))

@@ -71,7 +71,7 @@ def work(folder: Path) -> None:
     assert store.cursors("w") == {name: Cursor("w", 2, "b") for name in SPECS}
     seen = store.missing("candles_1m", {"BTC-USDT-PERP": Life(None, None)}, begun, begun + 60 * 60 * SECOND, candles("1m"))
     there = store.count("candles_1m", "BTC-USDT-PERP")
-    assert 0 < there and sum(gap.rows for gap in seen["BTC-USDT-PERP"]) == 60 - there
+    assert there > 0 and sum(gap.rows for gap in seen["BTC-USDT-PERP"]) == 60 - there
     wanted = 60 * (1 + len([name for name in SPECS if name.startswith("candles_")]))
     assert store._rows("SELECT count() FROM market.candles")[0][0] == wanted
     store.close()
