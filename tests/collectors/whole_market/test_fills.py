@@ -32,9 +32,9 @@ async def work(folder: Path) -> None:
         while not filling.done():
             number += 1
             row = {"timestamp": [number * 10**9], "receipt_timestamp": [1], "exchange": [EXCHANGE], "symbol": ["X-USDT-PERP"]}
-            await asyncio.to_thread(writer.insert, "open_interest", row | {"open_interest": [1.0]}, Cursor("writer", number))
+            await asyncio.to_thread(writer.insert, "index", row | {"index_price": [1.0]}, Cursor("writer", number))
         whole = await filling
-        assert number > 0 and writer.count("open_interest", "X-USDT-PERP") == number
+        assert number > 0 and writer.count("index", "X-USDT-PERP") == number
         writer.close()
         with Session(BackfillSettings(scope="restart", **one._settings)) as session:  # type: ignore[arg-type]
             look = session.look()
