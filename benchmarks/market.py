@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -64,7 +64,6 @@ class Watch:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.lags: list[float] = []
         self.memory: list[tuple[float, float]] = []
         self.begun, self.wall = time.monotonic(), 0.0
         self._used = {"recorder": 0.0, "tables": 0.0}
@@ -87,10 +86,6 @@ class Watch:
                 self._used[what] += used - self._last.get(each, ("", 0.0))[1]
         self._last, self.wall = now, time.monotonic() - self.begun
         self.memory.append((memory["recorder"], memory["tables"]))
-        for path in (self.root / "state").glob("tables-1-of-1-*.status.json"):
-            with contextlib.suppress(OSError, ValueError):
-                status = json.loads(path.read_text())
-                self.lags += [(time.time_ns() - tape["t"]) / 1e9 for tape in status["tapes"].values() if tape["t"]]
 
     def tell(self, frames: int) -> None:
         """What was seen."""
@@ -99,9 +94,15 @@ class Watch:
             most = max(one[at] for one in self.memory)
             print(f"{what + ':':9} {used / self.wall:.1%} of a core, {used / max(frames, 1) * 1e6:.1f} µs a frame, {most:.0f} MiB")
         print(f"{frames / self.wall:,.0f} frames/s; together {max(sum(one) for one in self.memory):.0f} MiB")
-        if len(self.lags) > 20:
-            p50, p99 = statistics.median(self.lags), statistics.quantiles(self.lags, n=100)[98]
-            print(f"the writer is behind the tape by {p50:.2f} s (median), {p99:.2f} s (p99)")
+        delays: dict[float, int] = {}
+        for path in (self.root / "state").glob("tables-1-of-1-*.status.json"):
+            for one in json.loads(path.read_text())["tapes"].values():
+                for bound, rows in one["delays"]:
+                    delays[bound or math.inf] = delays.get(bound or math.inf, 0) + rows
+        total = sum(delays.values())
+        for share in (0.5, 0.99, 0.999) if total else ():
+            within = next(bound for bound in sorted(delays) if sum(rows for at, rows in delays.items() if at <= bound) >= share * total)
+            print(f"{share:.1%} of {total:,} rows are in the store at most {within:g} s after they were read")
 
 
 class Recorder:

@@ -78,7 +78,7 @@ def _make(store: Tables, kind: Candles, name: str, gap: Gap, made: Made) -> None
 
 def _bars(store: Tables, name: str, gap: Gap) -> Iterator[Bar]:
     rows = store.read(MINUTES, name, gap.start, gap.end, columns=("timestamp", *_VALUES))
-    columns = [rows[value].fill_null(0).to_pylist() for value in _VALUES]
+    columns = [[one or 0 for one in rows[value].to_pylist()] for value in _VALUES]
     for at, values in zip(nanoseconds(rows["timestamp"]).tolist(), zip(*columns, strict=True), strict=True):
         yield Bar(at, *values)
 

@@ -19,7 +19,7 @@ from tape_collectors.backfill.client import Answered, Client, NoAnswer
 from tape_collectors.backfill.ledger import learned, native, remembered
 from tape_collectors.backfill.memory import SCOPES, Memory
 from tape_collectors.backfill.plan import SPACING_S, Hole, Plan, plan
-from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, silent
+from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, Total, silent
 from tape_collectors.backfill.scan import FILLABLE, Known, Scan, lives
 from tape_collectors.runtime.budget import budgets
 from tape_collectors.runtime.fetch import Fetcher
@@ -45,7 +45,7 @@ class Look(msgspec.Struct):
     strangers: int
     start: int
     end: int
-    made: custom.Total
+    made: Total
 
 
 class Session:
@@ -110,7 +110,7 @@ class Session:
 
     def _custom(self, known: Mapping[str, Known]) -> custom.Made:
         if self.settings.tables and custom.TABLE not in self.settings.tables:
-            return custom.Made(custom.Total(), {}, [])
+            return custom.Made(Total(), {}, [])
         return custom.missing(self.store, known, self.start, self.end)
 
     async def _make(self, known: Mapping[str, Known], outcome: Outcome) -> None:

@@ -98,6 +98,9 @@ def metrics(writers: Sequence[TableProcess], now_ns: int) -> Iterable[tuple[str,
     yield "tape_tables_lag_seconds", "tape time that the tables are behind", lag / 1e9
     yield "tape_tables_rows", "rows written by the processes that run", sum(tape["rows"] for tape in tapes)
     yield "tape_tables_waiting_rows", "rows that are not in the store yet", sum(tape["waiting"] for tape in tapes)
+    if rows := sum(tape["rows"] for tape in tapes):
+        slow = sum(tape["slow"] for tape in tapes)
+        yield "tape_tables_slow_share", "of the rows those that took more than 3 s from the tape into the store", slow / rows
     yield "tape_tables_failures", "batches that the store did not take at once", sum(status["failures"] for status in told)
 
 

@@ -30,7 +30,7 @@ def test_tables_that_wait_or_are_behind_are_told(tmp_path: Path) -> None:
     now = time.time_ns()
 
     def tell(name: str, *, at: int = now, t: int = now, why: str = "") -> None:
-        tapes = {name: {"t": t, "rows": 3, "waiting": 2}}
+        tapes = {name: {"t": t, "rows": 3, "waiting": 2, "slow": 1}}
         (tmp_path / name).write_text(json.dumps({"at": at, "tapes": tapes, "failures": 1, "why": why}))
 
     assert list(worries(writers, now)) == [] == list(metrics(writers, now))
@@ -41,6 +41,7 @@ def test_tables_that_wait_or_are_behind_are_told(tmp_path: Path) -> None:
         "tape_tables_lag_seconds": 0.0,
         "tape_tables_rows": 6,
         "tape_tables_waiting_rows": 4,
+        "tape_tables_slow_share": 2 / 6,
         "tape_tables_failures": 2,
     }
     tell("b", why="postgresql://x cannot be reached")
