@@ -236,6 +236,7 @@ def test_two_writers_and_a_third_too_many(tmp_path: Path) -> None:
         assert child.returncode == 2 and said.count("\n") == 1 and "expected 1 to 3, one for each tape" in said
         with recorder(root, endpoints, "--types", TYPES, "--workers", "2") as child:
             wait(root, child, 1500)
+            until(lambda: len([*(root / "state").glob("tables-1-of-1-*.status.json")]) == 2, child)
             writers = [path.name for path in (root / "state").glob("tables-1-of-1-*.status.json")]
             child.send_signal(signal.SIGTERM)
             said = child.communicate(timeout=90)[1].decode()
