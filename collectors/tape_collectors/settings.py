@@ -41,6 +41,8 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: str = "127.0.0.1"
     log_level: str = "info"
     log_json: bool = False
+    #: the folder in which all programs of this host share the venues' REST weight; empty: one of this user
+    budgets: str = ""
     #: record for so long, then leave with 0; 0: for ever
     run_s: float = 0.0
     #: other addresses: ``binance_spot.rest=http://127.0.0.1:8080``
@@ -89,7 +91,7 @@ class MarketSettings(Common, frozen=True, kw_only=True):
     streams: int = 200
     #: where the tables go; empty: Parquet below the root; none: the tape only
     store: str = ""
-    #: processes that write tables, each a part of the symbols
+    #: processes that write tables: 1, or one for each tape (public: books and quotes; market: the rest; poll: what REST tells)
     workers: int = 1
     #: at the end, wait at most so long until the tables have what the tape has
     drain_s: float = 30.0

@@ -25,6 +25,7 @@ from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape, register
+from tape_collectors.runtime.budget import budgets
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.runtime.fetch import Fetcher
@@ -90,6 +91,7 @@ class Process:
         self.state = self.root / "state"
         make_folder(self.state)
         sweep(self.state)
+        self.budgets = budgets(self.state, settings.budgets)
         self.run_id = secrets.token_hex(8)
         self.earlier = max((tape.last_t() for tape in tapes), default=0)
         self.recorder = Recorder(TapeClock(after=self.earlier), consumer)

@@ -87,7 +87,7 @@ def test_troubles_are_named_and_the_other_venues_do_not_notice(tmp_path: Path) -
     said = {venue: {row["err"] for row in series if row["venue"] == venue and row["err"]} for venue in TROUBLES}
     assert any("silent" in err for err in said["bybit_spot"]) and any("connection lost" in err for err in said["okx_spot"])
     assert any("gap" in err for err in said["gate_spot"]) and said["mexc_spot"] == {"BookNotProven: no book yet"}
-    assert "stream is silent" in log and "cannot connect" in log and "host is left alone" in log
+    assert "streams are silent" in log and "cannot connect" in log and "host is left alone" in log
     assert "tape_unknown_frames_total 0.0" not in metrics and "tape_connect_failures_total 0.0" not in metrics
     assert "tape_rest_failures_total 0.0" not in metrics and 'reason="silent"' in metrics
     assert health["ok"] is False and any("no connection" in str(reason) or "silent" in str(reason) for reason in health["reasons"])  # type: ignore[attr-defined]

@@ -88,7 +88,7 @@ class _HarvestRecorder:
         process = Process("ofi", msgspec.structs.replace(settings, run_s=seconds), None, self.tapes, self.budget)
         output = self._output(process)
         described = {derive.KEY: msgspec.to_builtins(output.harvest.setup)}
-        fetcher = process.fetchers[VENUE] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.state)
+        fetcher = process.fetchers[VENUE] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.budgets)
         intakes = []
         for group, tape in zip(self.groups, self.tapes, strict=True):
             head = process.head(VENUE, group.name, described)
