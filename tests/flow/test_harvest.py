@@ -166,6 +166,14 @@ async def test_frames_that_go_astray(tmp_path: Path, fault: str) -> None:
         assert sum(int(row["missed"]) for row in rows(tmp_path, "prices")) > 0  # type: ignore[call-overload]
     else:
         assert sum(1 for _ in trades) >= len(rows(tmp_path, "prices")) + len(rows(tmp_path, "prices", "ETHUSDT"))
+    again = [
+        json.loads(str(row["meta_json"]))
+        for one in ("BTCUSDT", "ETHUSDT")
+        for row in rows(tmp_path, "events", one)
+        if row["event_type"] == "trades_doubled"
+    ]
+    assert sum(one["count"] for one in again) == ended.doubles == sum(one["sent_twice"] for one in again)
+    assert (ended.doubles > 0) == (fault == "duplicate")
 
 
 async def test_redundant_sockets_give_each_trade_once(tmp_path: Path) -> None:

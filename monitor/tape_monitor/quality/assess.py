@@ -35,7 +35,6 @@ READ: dict[Kind, list[str]] = {
 TIMED: tuple[Kind, ...] = ("prices", "book")
 LIMITS = [
     "Head and tail are judged against the window above. What was never asked of the recorder is not missed.",
-    "A double that the recorder left out by its id has no row; its metric dedup_hits_total counts those.",
     "Latency includes the error of this machine's clock, as far as it is constant; see the clock.",
 ]
 #: points of a plot
@@ -70,6 +69,7 @@ class Assessment:
         self.completeness: list[complete.Completeness] = []
         self.continuity: list[chain.Continuity] = []
         self.duplicates: list[chain.Duplicates] = []
+        self.left_out: list[chain.LeftOut] = []
         self.identities: list[identities.Identity] = []
         self.signals: list[signals.Signals] = []
         self.scores: list[signals.Scores] = []
@@ -100,6 +100,7 @@ class Assessment:
             times = (columns[kind]["recv_ns"], columns[source]["recv_ns"])
             self.completeness.append(complete.completeness(name, kind, *times, broken[source], self.window))
         named: tuple[tuple[Kind, str], ...] = (("prices", "agg_trade_id"), ("cvd", "agg_trade_id"), ("ofi", "last_id"), ("book", "last_id"))
+        self.left_out.append(chain.left_out(name, len(prices["recv_ns"]), columns["events"]))
         for kind, column in named:
             of = columns[kind]
             ids = of[column] * 2 + of["snapshot"] if kind == "book" else of[column]
@@ -135,6 +136,7 @@ class Assessment:
             findings=self._findings(lateness, sample),
             completeness=self.completeness,
             duplicates=self.duplicates,
+            left_out=self.left_out,
             latency=lateness.latency,
             spikes=lateness.spikes,
             clock=lateness.clock,
@@ -155,7 +157,7 @@ class Assessment:
         return [
             judge.empty(self.completeness, wanted.max_empty_bucket_rate),
             judge.missing(self.continuity, wanted.max_missing_rate),
-            judge.double(self.duplicates, wanted.max_duplicate_rate),
+            judge.double(self.duplicates, self.left_out, wanted.max_duplicate_rate),
             judge.late(latency, "p50", wanted.max_latency_p50_ms),
             judge.late(latency, "p99", wanted.max_latency_p99_ms),
             judge.events(self.signals, hours, wanted.min_events_per_72h),
@@ -170,6 +172,7 @@ class Assessment:
             *findings.holes(self.completeness, lateness.clock),
             *findings.breaks(self.continuity, self.completeness),
             *findings.doubles(self.duplicates),
+            *findings.sent_twice(self.left_out),
             *findings.spikes(lateness.spikes, lateness.limit_ms),
             *findings.clocks(lateness.clock, self.window),
             *findings.orders(self.continuity, self.window),

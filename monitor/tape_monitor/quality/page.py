@@ -22,6 +22,7 @@ KINDS = {
     "trades_missed": "trades missed",
     "book_break": "book broken",
     "duplicates": "duplicates",
+    "sent_twice": "sent twice",
     "latency_spike": "late",
     "clock_step": "clock step",
     "clock_drift": "clock drift",
