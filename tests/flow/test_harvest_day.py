@@ -1,11 +1,14 @@
-"""The short form of ``python -m benchmarks.harvest``: minutes of tape time over an hour's and a day's turn, as fast as they go."""
+"""The short forms of ``python -m benchmarks.harvest``: minutes of tape time over an hour's and a day's turn, as fast as they go; and an hour
+with defects, of which the report tells each and nothing else."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from benchmarks.harvest import MIDNIGHT_MS, run
+import pytest
+from benchmarks.harvest import MIDNIGHT_MS, judged, run
+from benchmarks.harvest_defects import Defects, Hole, planned, unlike
 
 from tape_archive.format import harvest as layout
 from tape_archive.format.layout import segments
@@ -18,7 +21,12 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 
 def test_minutes_over_midnight(tmp_path: Path) -> None:
-    found = run(tmp_path, 0.1, SYMBOLS, begin_ms=MIDNIGHT_MS + DAY_MS - 100_000)
+    found, day = run(tmp_path, 0.1, SYMBOLS, begin_ms=MIDNIGHT_MS + DAY_MS - 100_000)
+    report, _ = judged(tmp_path)
+    assert report.verdict == "good" and report.findings == [] and report.sample.rows > 1000
+    assert (
+        len(unlike(Defects(holes=[Hole(60_000, 90_000, "all")], steps=[(1, 50.0)]), [("BTCUSDT", 1)], report, day.begin_ms, SYMBOLS)) == 4
+    )
     assert same(tmp_path) == sum(found["rows"].values())
     assert found["rows"]["prices"] == found["rows"]["cvd"] == found["trades"] > 2000
     assert found["rows"]["ofi"] == found["rows"]["fusion"] and found["updates"] - 30 < found["rows"]["ofi"] <= found["updates"]
@@ -36,3 +44,18 @@ def test_minutes_over_midnight(tmp_path: Path) -> None:
         lines = [parse(raw) for raw in read_lines(segment.file)]
         told += sum(float(json.loads(line.data)["data"]["q"]) for line in lines if line.data)
     assert abs(told - sum(row["qty"] for symbol in SYMBOLS for row in table(tmp_path, "prices", symbol).to_pylist())) < 1e-6
+
+
+@pytest.mark.parametrize("hours", [0.5, pytest.param(24.0, marks=pytest.mark.long)])
+def test_each_planted_defect_is_told_and_nothing_else(tmp_path: Path, hours: float) -> None:
+    """Of the day 12 holes, 5 late stretches, 300 trades sent twice, a clock step, an hour in which the process was dead."""
+    defects = planned(hours, SYMBOLS) if hours == 24.0 else planned(hours, SYMBOLS, holes=2, spikes=1, doubles=20, dead_min=3)
+    _, day = run(tmp_path, hours, SYMBOLS, defects=defects)
+    report, _ = judged(tmp_path)
+    assert unlike(defects, day.doubled, report, day.begin_ms, SYMBOLS) == []
+    assert len(day.lives) == 2 and len(day.doubled) == len(defects.doubles)
+    assert {check.name for check in report.checks if check.verdict == "fail"} <= {
+        *("max_empty_bucket_rate", "max_missing_rate", "max_latency_p99_ms")
+    }
+    assert report.verdict == "missed" and report.sample.rows > 1000
+    assert same(tmp_path) > 10_000, "and the parts are what the tape makes, those of the killed process included"
