@@ -37,8 +37,9 @@ LIMITS = [
     "Head and tail are judged against the window above. What was never asked of the recorder is not missed.",
     "Latency includes the error of this machine's clock, as far as it is constant; see the clock.",
 ]
-#: points of a plot
+#: points of a plot, and how much time each may be
 POINTS = 288
+STEPS = [seconds * (MINUTE // 60) for seconds in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)]
 
 
 class How(msgspec.Struct, frozen=True):
@@ -201,18 +202,17 @@ def _late(events: Columns) -> frozenset[int]:
 
 
 def series(name: str, trades: NDArray[np.int64], updates: NDArray[np.int64], latency: NDArray[np.float64], window: Span) -> Series:
-    """The numbers of the plots: at most ``POINTS`` of whole minutes, or seconds where there are few."""
+    """The numbers of the plots: at most ``POINTS``. The last stretch may be a part of one: its rate is that of the part."""
     length = window.end - window.start
-    unit = MINUTE if length >= POINTS * MINUTE // 4 else MINUTE // 60
-    step = max(unit, -(-length // POINTS // unit) * unit)
+    step = next((step for step in STEPS if step * POINTS >= length), -(-length // POINTS // HOUR) * HOUR)
     count = max(1, -(-length // step))
-    per_minute = MINUTE / step
     bounds = window.start + np.arange(count + 1) * step
+    minutes = np.minimum(step, window.end - bounds[:-1]) / MINUTE
     order = np.argsort(trades, kind="stable")
     times, values = trades[order], latency[order]
     at = np.searchsorted(times, bounds)
     quantiles = [_quantiles(one) for one in np.split(values, at)[1:-1]]
-    rates = [np.round(np.histogram(kind, bounds)[0] * per_minute, 3).tolist() for kind in (trades, updates)]
+    rates = [np.round(np.histogram(kind, bounds)[0] / minutes, 3).tolist() for kind in (trades, updates)]
     return Series(name, step, rates[0], rates[1], [one[0] for one in quantiles], [one[1] for one in quantiles])
 
 

@@ -156,9 +156,13 @@ def lines(series: Series, report: Report, of: Sequence[Line], name: str, limits:
         value = low + (high - low) * share / 4
         body.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         body.append(f'<text class="tick" x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:,.4g}</text>')
-    for value, label in limits:
+    for value, _ in limits:
         body.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        body.append(f'<text class="limit-label" x="{WIDTH - RIGHT}" y="{y(value) - 3:.1f}" text-anchor="end">{escape(label)}</text>')
+    if limits:
+        # One label for all of them, above the highest: far below the values they lie too close to each other for one each.
+        words = ", ".join(f"{label} {value:g}" for value, label in limits)
+        above = y(max(value for value, _ in limits)) - 3
+        body.append(f'<text class="limit-label" x="{WIDTH - RIGHT}" y="{above:.1f}" text-anchor="end">{escape(words)}</text>')
     for step in report.clock.steps:
         at = time.x(step.at)
         line = f'<line class="step" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{bottom}"/>'
