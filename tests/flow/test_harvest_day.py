@@ -4,6 +4,8 @@ with defects, of which the report tells each and nothing else."""
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from tape_archive.format.layout import segments
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
 from tests.support.harvests import files, rows, same, table
+from tests.support.recording import environment
 
 DAY_MS = 86_400_000
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -39,11 +42,34 @@ def test_minutes_over_midnight(tmp_path: Path) -> None:
         assert len(layout.parts(tmp_path, "book", symbol)) == 7, "six minutes that begin in mid-minute"
         assert rows(tmp_path, "ofi", symbol)[-1]["regime"] in ("active", "quiet"), "five minutes are watched"
         assert [row["event_type"] for row in rows(tmp_path, "events", symbol)].count("book_lost") == 0
+    rebuilt(tmp_path)
     told = 0
     for segment in segments(tmp_path, "binance_usdm", "market"):
         lines = [parse(raw) for raw in read_lines(segment.file)]
         told += sum(float(json.loads(line.data)["data"]["q"]) for line in lines if line.data)
     assert abs(told - sum(row["qty"] for symbol in SYMBOLS for row in table(tmp_path, "prices", symbol).to_pylist())) < 1e-6
+
+
+def rebuilt(root: Path) -> None:
+    """``tape rebuild``, as its user runs it: the same bytes; and a part that was changed, one that is away and one too many are named."""
+
+    def check() -> tuple[int, list[str]]:
+        words = [sys.executable, "-m", "tape_archive", "rebuild", "--kind", "ofi_cvd", "--check", "--root", str(root)]
+        done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout.splitlines()
+
+    names = files(root)
+    code, lines = check()
+    assert code == 0 and len(lines) == 2 and lines[0] == f"{len(names)} files: {len(names)} identical"
+    changed, away = root / names[0], root / names[1]
+    kept = changed.read_bytes(), away.read_bytes()
+    changed.write_bytes(kept[0][:-1] + b"?")
+    more = away.rename(away.with_name("part-1999999999999999998-1999999999999999999.parquet"))
+    code, lines = check()
+    assert code == 1 and len(lines) == 5 and {line.rpartition("  ")[2] for line in lines[:3]} == {"DIFFERENT", "MISSING", "NOT ON THE TAPE"}
+    more.unlink()
+    changed.write_bytes(kept[0])
+    away.write_bytes(kept[1])
 
 
 @pytest.mark.parametrize("hours", [0.5, pytest.param(24.0, marks=pytest.mark.long)])
