@@ -181,6 +181,9 @@ class HarvestSettings(Common, frozen=True, kw_only=True):
 
 S = TypeVar("S", bound=Common)
 
+#: the brief's file: ``ofi-record`` and ``validate`` read it where no other is named
+SYSTEM_FILE = Path("config/system.yaml")
+
 #: variables of the brief that are not the setting's name in capitals
 _CALLED = {"PROMETHEUS_PORT": "metrics_port"}
 _BRIEF = (
@@ -217,6 +220,8 @@ def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | N
     file = file or os.environ.get("TAPE_CONFIG")
     if file:
         values |= _from_file(Path(file), section, known)
+    elif kind is HarvestSettings and SYSTEM_FILE.is_file():
+        values |= _from_file(SYSTEM_FILE, section, known, shared=True)
     values |= _from_environment(known)
     if kind is HarvestSettings:
         values = _brief(values)
@@ -237,7 +242,8 @@ def refuse_unknown(key: str, known: set[str], where: str) -> None:
         raise SettingsError(f"unknown setting {key!r} in {where}{hint}")
 
 
-def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
+def _from_file(path: Path, section: str, known: set[str], *, shared: bool = False) -> dict[str, Any]:
+    """``shared``: sections of other programs may stand beside ours."""
     import yaml
 
     try:
@@ -251,7 +257,7 @@ def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
     values = content.get(section) or {}
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: section {section!r} must hold settings, one a line")
-    for key in content:
+    for key in () if shared else content:
         refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "backfill", "monitor", "archiver"}, str(path))
     values = _flat(values, _NESTED.get(section, {}), f"{path}, section {section!r}")
     for key in values:

@@ -97,7 +97,7 @@ class _HarvestRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for group, intake in zip(self.groups, intakes, strict=True):
             process.pool(group, intake, fetcher)
-        reports = Reports(self.root, settings.report_hours, {name: getattr(settings, name) for name in CRITERIA})
+        reports = Reports(self.root, settings.report_hours, {name: getattr(settings, name) for name in CRITERIA}, seconds / 3600)
         process.supervisor.add("reports", reports.run)
         process.metrics.append(lambda: metrics(output, process))
         log.info(

@@ -110,7 +110,7 @@ def _numbered(t: int, stream: Counted, number: int, time: int, payload: bytes, r
     """Rules 1 to 3."""
     last = stream.last_id
     if number <= last and not 0 < stream.time() < time:
-        return [Notice(t, "duplicate", f"{stream.name} {number}")], ()
+        return [Notice(t, "duplicate", f"{stream.name} {number}", stream.symbol, stream.channel, number)], ()
     out: list[Record] = [record]
     if number <= last:
         out.insert(0, Reset(t, stream.symbol, stream.channel, f"ids went back from {last} to {number}"))
