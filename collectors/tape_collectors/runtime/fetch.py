@@ -242,7 +242,7 @@ class Fetcher:
     async def _ask(self, session: aiohttp.ClientSession, host: Host, request: str) -> tuple[int, bytes, float]:
         method, _, rest = request.partition(" ")
         path, _, body = rest.partition(" ")
-        headers = {"Content-Type": "application/json"} if body else None
+        headers = dict(host.budget.limits.headers) | ({"Content-Type": "application/json"} if body else {})
         try:
             async with session.request(
                 method, host.root + path, data=body.encode() or None, headers=headers, ssl=self._tls or True
