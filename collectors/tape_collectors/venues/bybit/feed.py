@@ -133,15 +133,14 @@ class BybitFeed(Session):
             records = book.snapshot(t, frame.ts, frame.cts, event)
             self.found(frame.topic)
         else:
-            was = book.live
             records = book.delta(t, frame.ts, frame.cts, event)
-            if was and not book.live:
-                return records, [*told(records), *self.lost(t, frame.topic)]
+        # Lost just now, or its snapshot never came (or came broken): the stream speaks, so no watchdog asks for it.
+        needed = () if book.live else self.lost(t, frame.topic)
         stream.first_id = stream.first_id or event.u
         stream.last_id, stream.at = book.last, event.u
         if not self._books:
             records = [record for record in records if isinstance(record, Notice) or type(record).__name__ in ("Gap", "Reset")]
-        return records, told(records)
+        return records, [*told(records), *needed]
 
     def _quote(self, t: int, frame: wire.Frame) -> list[Record]:
         """Rule 5."""
