@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,10 @@ from tape_archive.format.records import (
     Trade,
     Unknown,
 )
+from tape_collectors.simulator.world import Simulator
 from tape_collectors.venues import load
 from tests.conformance.test_venues import records
+from tests.support.recording import record_cex, tape
 from tests.support.running import SYMBOLS, Run
 
 #: what a channel's frames are, by how its name begins (the longest counts); None: a statistic that stands on the tape
@@ -123,3 +126,28 @@ def test_every_channel_that_the_venue_takes_is_in_a_set(venue: str) -> None:
     for name in unheard:
         # 24 h tickers come from the simulator of whole markets: tests/flow/test_market.py.
         assert name in ("depth5", "depth20", "ticker") or not one.carries(name), name
+
+
+async def test_more_than_thirty_streams_of_mexc_are_on_several_connections(tmp_path: Path) -> None:
+    """The venue refuses a 31st subscription, with code 0."""
+    symbols = tuple(f"S{number}USDT" for number in range(12))
+    async with Simulator(["mexc_spot"], symbols=symbols) as simulator:
+        carried: list[list[int]] = []
+        stop = asyncio.Event()
+
+        async def watch() -> None:
+            while not stop.is_set():
+                await asyncio.sleep(0.1)
+                carried.append(sorted(len(client.names) for client in simulator.servers["mexc_spot"].clients))
+                if carried[-1] == [6, 30]:
+                    await asyncio.sleep(1.0)
+                    stop.set()
+
+        task = asyncio.create_task(watch())
+        assert await record_cex(tmp_path, simulator.endpoints, stop, venues=("mexc_spot",), symbols=symbols) == 0
+        await task
+    assert max(count for some in carried for count in some) == 30
+    lines = tape(tmp_path, "mexc_spot")
+    assert not [line for line in lines if line.mark == "refused"]
+    heard = {record.symbol for record in records(tmp_path, "mexc_spot") if isinstance(record, BookSnapshot)}
+    assert heard == set(symbols)
