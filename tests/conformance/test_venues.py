@@ -133,7 +133,7 @@ async def test_books_that_begin_without_a_snapshot_are_asked_by_rest(tmp_path: P
     assert any(isinstance(record, BookSnapshot) and record.source == "rest" for record in records(tmp_path, venue))
 
 
-@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap", "gate_spot"])
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap", "gate_spot", "gate_usdt"])
 async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path, venue: str) -> None:
     async with Run(tmp_path, venue) as run:
         run.simulator.once(Fault("shutdown"))
@@ -145,7 +145,7 @@ async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path
 
 
 async def test_a_first_push_before_its_ack_and_quotes_without_a_body(tmp_path: Path) -> None:
-    for venue, fault in (("gate_spot", "early"), ("mexc_spot", "empty")):
+    for venue, fault in (("gate_spot", "early"), ("gate_usdt", "early"), ("mexc_spot", "empty")):
         root = tmp_path / venue
         async with Run(root, venue, wait=False) as run:
             with run.simulator.faults.on(fault) as switched:
