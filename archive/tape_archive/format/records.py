@@ -166,7 +166,7 @@ class Ticker(msgspec.Struct, gc=False):
 
 
 class OpenInterest(msgspec.Struct, gc=False):
-    """Contracts that are open, in the venue's own unit of size."""
+    """What is open in an instrument, in the base coin; one side of it (each position counted once)."""
 
     t: int
     ts: int

@@ -104,6 +104,9 @@ class HarvestOutput:
         """An epoch is over."""
         self.harvest.closed(venue, t, s, why)
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: these tables have no rows without data."""
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint of the tape."""
         return self.harvest.state(venue, s, symbol)

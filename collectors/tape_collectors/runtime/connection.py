@@ -175,7 +175,7 @@ class Connection:
                     auto_ping_reply_timeout=min(10.0, idle),
                     enable_auto_pong=True,
                     max_frame_size=FRAME_LIMIT,
-                    extra_headers={"User-Agent": "tapeline"},
+                    extra_headers={"User-Agent": "tapeline", **dict(group.headers)},
                     family=socket.AF_INET if self._ipv4 else socket.AF_UNSPEC,
                 )
         except picows.WSInvalidURL as error:

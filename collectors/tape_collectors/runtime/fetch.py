@@ -232,7 +232,7 @@ class Fetcher:
         else:
             # What is not there, and is not asked for again here, is news for who asked, not for people.
             level = logging.INFO if status == 404 and not job.fetch.retries else logging.WARNING
-            log.log(level, "REST failed", extra={"request": request[:120], "status": status, "attempt": job.attempt})
+            log.log(level, "REST failed", extra={"host": host.root, "request": request[:120], "status": status, "attempt": job.attempt})
         if job.fetch.retries < 0 or job.attempt < job.fetch.retries:
             waits = delays(0.2, self._cap_s, self._chance)
             for _ in range(min(job.attempt, 10)):
@@ -242,7 +242,7 @@ class Fetcher:
     async def _ask(self, session: aiohttp.ClientSession, host: Host, request: str) -> tuple[int, bytes, float]:
         method, _, rest = request.partition(" ")
         path, _, body = rest.partition(" ")
-        headers = {"Content-Type": "application/json"} if body else None
+        headers = dict(host.budget.limits.headers) | ({"Content-Type": "application/json"} if body else {})
         try:
             async with session.request(
                 method, host.root + path, data=body.encode() or None, headers=headers, ssl=self._tls or True

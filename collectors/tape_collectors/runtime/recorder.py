@@ -11,6 +11,7 @@ kept but the place on the tape, and decoding goes on from the tape until it has 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from tape_collectors.venues.protocol import NOTHING
 
 if TYPE_CHECKING:
     from tape_collectors.runtime.tapes import TapeIntake
+
+log = logging.getLogger(__name__)
 
 LIMIT = 64 * 1024 * 1024
 SLICE_S = 0.010
@@ -72,6 +75,10 @@ class Consumer(Protocol):
         """Epoch ``s`` is over."""
         ...
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Something is wrong with the venue (see ``market.troubles``)."""
+        ...
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """What a checkpoint must hold beside the feed's own state."""
         ...
@@ -89,7 +96,8 @@ class Recorder:
         self.begun = 0
         self.sealed: list[Path] = []
         self.frames = 0
-        self.unknown = 0
+        #: frames that no decoder could account for, by venue
+        self.unknowns: dict[str, int] = {}
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
         self.writes = 0
@@ -110,6 +118,11 @@ class Recorder:
     def behind(self) -> bool:
         """Whether decoding goes on from the tape, not from memory."""
         return self._behind is not None
+
+    @property
+    def unknown(self) -> int:
+        """Frames that no decoder could account for."""
+        return sum(self.unknowns.values())
 
     @property
     def queue_bytes(self) -> int:
@@ -300,7 +313,10 @@ class Recorder:
             key = (venue, record.channel)
             self.gaps[key] = self.gaps.get(key, 0) + 1
         elif isinstance(record, Unknown):
-            self.unknown += 1
+            count = self.unknowns[venue] = self.unknowns.get(venue, 0) + 1
+            if not count & (count - 1):
+                # The first, the second, the fourth, …: a venue that changed its format would fill the log.
+                log.warning("a frame that no decoder knows", extra={"venue": venue, "count": count, "why": record.why[:200]})
 
 
 def _raise(error: TapeError) -> None:

@@ -12,6 +12,7 @@ from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Unknown
 from tape_archive.format.tape import Tape
 from tape_collectors.market.replay import MakeFeed, Replay
+from tape_collectors.market.troubles import Trouble, of_mark, of_reply
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
@@ -140,6 +141,7 @@ class TapeIntake:
         """A REST reply's turn to be decoded: every open feed is offered it."""
         for s, output in self.replay.reply(t, reply.request, data, reply.status):
             self.take(t, s, output)
+        self._trouble(t, of_reply(reply.request, reply.status))
         self.replies(self, t, reply, data)
 
     def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
@@ -154,6 +156,12 @@ class TapeIntake:
             self.replay.closed(s)
             if self.recorder.consumer is not None:
                 self.recorder.consumer.closed(self.venue, t, s, str(fields.get("why", "")))
+        else:
+            self._trouble(t, of_mark(kind, fields))
+
+    def _trouble(self, t: int, found: Trouble | None) -> None:
+        if found is not None and self.recorder.consumer is not None:
+            self.recorder.consumer.trouble(self.venue, t, *found)
 
     def roll(self) -> None:
         """End the zstd frame."""

@@ -122,6 +122,9 @@ class Anchors:
         """An epoch is over."""
         self._known = {key: known for key, known in self._known.items() if key[:2] != (venue, s)}
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: a book is compared or not."""
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """Nothing: a comparison is of the live run alone."""
         return {}

@@ -59,6 +59,9 @@ class TickOutput:
         """An epoch is over."""
         self.ticks.closed(venue, t, s, why)
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: ticks are of books alone."""
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint."""
         return {}

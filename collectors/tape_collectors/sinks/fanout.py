@@ -34,6 +34,11 @@ class Fanout:
         for consumer in self.consumers:
             consumer.closed(venue, t, s, why)
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Something is wrong with the venue."""
+        for consumer in self.consumers:
+            consumer.trouble(venue, t, where, why)
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """What a checkpoint must hold for all of them."""
         out: dict[str, object] = {}

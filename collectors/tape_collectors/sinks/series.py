@@ -53,6 +53,10 @@ class Series:
         """An epoch is over."""
         self.sampler.closed(venue, t, s, why)
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Something is wrong with the venue."""
+        self.sampler.trouble(venue, where, why)
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint."""
         market = self.sampler.markets.get((venue, symbol))

@@ -51,6 +51,9 @@ class Watch:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """Nothing to do."""
 
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing to do."""
+
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """Nothing to add."""
         return {}
