@@ -27,11 +27,11 @@ from tape_archive.format import ticks
 from tape_archive.format.compression import Compression, plain
 from tape_archive.format.layout import segments
 from tape_archive.format.read import read_lines
-from tape_collectors import derive
-from tape_collectors.importers import recordings
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.formats import recordings
+from tape_collectors.importing.tapes import import_recording
 from tape_collectors.market.sampler import TickSetup
 from tape_collectors.market.ticks import Part
+from tape_collectors.series import derive
 from tape_collectors.sinks import ticks as sink
 
 OURS = "ours: zstd 19, frames of 8 MiB"

@@ -29,7 +29,7 @@ from tape_archive.format.lines import frame_line
 from tape_archive.format.segment import Appender
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.runtime.tapes import TapeIntake
-from tape_collectors.series_recorder import record
+from tape_collectors.series.recorder import record
 from tape_collectors.settings import CexSettings
 from tape_collectors.venues import binance
 from tape_collectors.venues.protocol import Limits

@@ -28,11 +28,11 @@ from tape_archive.format.layout import Segment, segments
 from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.read import read_lines
 from tape_archive.format.tape import Tape
-from tape_collectors import derive
-from tape_collectors.importers import recordings
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.formats import recordings
+from tape_collectors.importing.tapes import import_recording
 from tape_collectors.market.sampler import Setup, TickSetup
 from tape_collectors.market.ticks import Part
+from tape_collectors.series import derive
 from tape_collectors.simulator import binance_events as events
 from tape_collectors.simulator.binance_events import Batch
 from tape_collectors.simulator.market import Market

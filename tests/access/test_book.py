@@ -13,7 +13,7 @@ from tape_access.commands.book import command
 from tape_archive.format.errors import NotFound, SettingsError
 from tape_archive.format.lines import frame_line, mark_line
 from tape_archive.format.tape import FileTape
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.tapes import import_recording
 from tests.support import plain
 from tests.support.captures import captures
 from tests.support.tapes import NOON, Writer

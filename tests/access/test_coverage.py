@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from tape_access import coverage
 from tape_access.commands.coverage import command
 from tape_archive.format.errors import NotFound
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.tapes import import_recording
 from tests.support import plain
 from tests.support.captures import captures
 from tests.support.tapes import NOON, SECOND, Writer

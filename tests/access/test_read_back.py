@@ -17,7 +17,7 @@ from tape_archive.format.layout import segments
 from tape_archive.format.lines import frame_line, mark_line, parse, reply_line
 from tape_archive.format.read import read_lines
 from tape_archive.format.segment import Appender
-from tape_collectors.importing import import_file
+from tape_collectors.importing.tapes import import_file
 from tests.support.captures import captures
 from tests.support.recording import environment
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import time_of
 from tape_archive.format.read import read_lines
-from tape_collectors import derive
+from tape_collectors.series import derive
 from tape_collectors.simulator.world import EXCHANGES
 from tests.support.recording import arguments, environment, rows, simulator
 

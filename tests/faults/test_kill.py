@@ -20,7 +20,7 @@ import zstandard
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
-from tape_collectors import derive
+from tape_collectors.series import derive
 from tests.support.recording import arguments, environment, rows, simulator
 
 KILLS = int(os.environ.get("TAPE_KILLS", "200"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tape_access import coverage
-from tape_collectors import derive
+from tape_collectors.series import derive
 from tape_collectors.simulator.playback import Playback, frames
 from tape_collectors.simulator.world import Simulator
 from tests.support.captures import captures

@@ -18,8 +18,8 @@ from tape_access import book, coverage
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse, time_of
 from tape_archive.format.read import read_lines
-from tape_collectors import derive
 from tape_collectors.merging import merge_roots
+from tape_collectors.series import derive
 from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.server import Client
 from tape_collectors.simulator.world import EXCHANGES, Simulator

@@ -26,7 +26,7 @@ from tape_collectors import wiring
 from tape_collectors.settings import PolySettings
 from tape_collectors.simulator.polymarket import Polymarket
 from tape_collectors.simulator.world import Simulator
-from tape_collectors.window_recorder import record
+from tape_collectors.windows.recorder import record
 from tests.support.captures import captures
 
 SPEED = 10

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tape_archive.format.lines import Line
-from tape_collectors import price_source
 from tape_collectors.settings import PolySettings
 from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.world import Simulator
-from tape_collectors.window_recorder import record
+from tape_collectors.windows import price_source
+from tape_collectors.windows.recorder import record
 from tests.support.recording import tape
 
 GOOD = ("a-key", "c2VjcmV0", "a-phrase")

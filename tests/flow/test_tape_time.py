@@ -13,8 +13,9 @@ from tape_archive.format.clock import TapeClock
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
-from tape_collectors import derive, wiring
+from tape_collectors import wiring
 from tape_collectors.runtime import recorder
+from tape_collectors.series import derive
 from tape_collectors.simulator.world import Simulator
 from tests.support.recording import record_cex, rows, simulator, tape
 

@@ -19,8 +19,9 @@ from tape_archive.format.errors import Corrupt
 from tape_archive.format.layout import segments
 from tape_archive.format.records import BookSnapshot
 from tape_archive.format.rotation import HOUR
-from tape_collectors import derive, tick_recorder
 from tape_collectors.market import sampler
+from tape_collectors.series import derive
+from tape_collectors.series import ticks as tick_output
 from tape_collectors.simulator.world import Simulator
 from tests.flow.test_tape_time import clock_at
 from tests.support.recording import arguments, environment, record_cex, simulator
@@ -103,7 +104,7 @@ async def test_redundant_sockets_give_each_update_once(tmp_path: Path) -> None:
 
 async def test_small_parts_end_by_rows_and_relieve_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = sampler.TickSetup(part_rows=500, all_rows=1200, group_rows=100)
-    monkeypatch.setattr("tape_collectors.series_recorder.TickSetup", lambda: small)
+    monkeypatch.setattr("tape_collectors.series.recorder.TickSetup", lambda: small)
     async with Simulator(["binance_spot", "binance_usdm"]) as venues:
         assert await record_cex(tmp_path, venues.endpoints, 5.0, **SETTINGS) == 0
     same(tmp_path)
@@ -179,7 +180,7 @@ async def test_the_cursor_waits_for_what_an_earlier_run_owes(tmp_path: Path, mon
         for name in files(tmp_path):
             (tmp_path / name).unlink()
         with monkeypatch.context() as patch:
-            patch.setattr(tick_recorder.derive, "ticks", damaged)
+            patch.setattr(tick_output.derive, "ticks", damaged)
             clock_at(monkeypatch, NEW_YEAR - 2)
             assert await record_cex(tmp_path, venues.endpoints, 5.0, **SETTINGS) == 0
         assert {name.split("/")[3] for name in files(tmp_path)} == {"date=2027-12-31", "date=2028-01-01"}
@@ -191,7 +192,7 @@ async def test_the_cursor_waits_for_what_an_earlier_run_owes(tmp_path: Path, mon
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_run_that_did_not_see_all_its_lines_leaves_the_open_parts_to_the_next(tmp_path: Path, whole: bool) -> None:
     setup = sampler.Setup((("binance_spot", "BTCUSDT"),), ticks=sampler.TickSetup())
-    output = tick_recorder.TickOutput(tmp_path, sampler.Sampler(setup), sampler.TickSetup())
+    output = tick_output.TickOutput(tmp_path, sampler.Sampler(setup), sampler.TickSetup())
     output.begin(NEW_YEAR * SECOND, NEW_YEAR * SECOND)
     output.advance(NEW_YEAR * SECOND + 5)
     output.record("binance_spot", "spot-1", BookSnapshot(0, 0, "BTCUSDT", "depth", 1, [("1", "1")], []))
@@ -215,12 +216,12 @@ def test_the_tail_begins_where_a_reader_finds_every_book(tmp_path: Path, monkeyp
     path = tmp_path / "state" / "ticks.cursor"
     for saved, since in ((102, 101), (101, 101), (100, 100), (99, 100)):
         cursor.save(path, cursor.Cursor(t=saved * HOUR))
-        assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == since * HOUR, saved
+        assert min(one.hour for one in tick_output._unfinished(tmp_path, path)) == since * HOUR, saved
     path.unlink()
-    assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == 100 * HOUR
-    monkeypatch.setattr(tick_recorder, "_head", lambda segment: {})
+    assert min(one.hour for one in tick_output._unfinished(tmp_path, path)) == 100 * HOUR
+    monkeypatch.setattr(tick_output, "_head", lambda segment: {})
     path.unlink()
-    assert min(one.hour for one in tick_recorder._unfinished(tmp_path, path)) == 102 * HOUR, (
+    assert min(one.hour for one in tick_output._unfinished(tmp_path, path)) == 102 * HOUR, (
         "no run had ticks: only what may hide in the last"
     )
 
@@ -229,11 +230,12 @@ CHILD = """
 import sys, time
 hour = float(sys.argv.pop(1))
 from tape_archive.format.clock import TapeClock
-from tape_collectors import series_recorder, wiring
+from tape_collectors import wiring
+from tape_collectors.series import recorder
 from tape_collectors.market.sampler import TickSetup
 offset = int(hour * 1e9)
 wiring.TapeClock = lambda after: TapeClock(lambda: time.time_ns() + offset, time.monotonic_ns, after)
-series_recorder.TickSetup = lambda: TickSetup(part_rows=300, all_rows=900, group_rows=128)
+recorder.TickSetup = lambda: TickSetup(part_rows=300, all_rows=900, group_rows=128)
 from tape_collectors.cli.cex_record import main
 main()
 """

@@ -17,7 +17,7 @@ from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
 from tape_collectors.harvest import recorder as harvest
 from tape_collectors.harvest.recorder import Result
-from tape_collectors.series_recorder import record
+from tape_collectors.series.recorder import record
 from tape_collectors.settings import CexSettings, HarvestSettings
 
 

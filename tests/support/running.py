@@ -14,8 +14,9 @@ from msgspec import structs
 
 from tape_access import book, coverage
 from tape_archive.format.lines import Line
-from tape_collectors import derive, wiring
-from tape_collectors.series_recorder import record
+from tape_collectors import wiring
+from tape_collectors.series import derive
+from tape_collectors.series.recorder import record
 from tape_collectors.settings import CexSettings
 from tape_collectors.simulator.world import Simulator
 from tape_collectors.venues import load

@@ -188,7 +188,7 @@ class Book:
         return [what for kind, _, what in self.events if kind == "close"]
 
 
-async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something to be so; fails if it does not come to be."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110

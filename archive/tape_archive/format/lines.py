@@ -24,7 +24,7 @@ class Line(msgspec.Struct):
     t: int
     s: str
     data: bytes | None = None
-    part: int | None = None
+    part: int | list[int] | None = None
     request: str | None = None
     status: int = 200
     mark: str | None = None
@@ -57,11 +57,12 @@ def frame_line(t: int, s: str, data: bytes) -> bytes:
     return b'{"t":%d,"s":"%b","b":"%b"}\n' % (t, s.encode(), base64.b64encode(data))
 
 
-def part_line(t: int, s: str, part: int, data: bytes) -> bytes:
-    """The line of one element of an array frame that belongs to several tapes."""
+def part_line(t: int, s: str, part: int | list[int], data: bytes) -> bytes:
+    """The line of what belongs to one tape of an array frame that belongs to several: an element, or an array of some."""
+    head = b'{"t":%d,"s":"%b","i":%b' % (t, s.encode(), _encode(part))
     if fits(data):
-        return b'{"t":%d,"s":"%b","i":%d,"m":%b}\n' % (t, s.encode(), part, data)
-    return b'{"t":%d,"s":"%b","i":%d,"b":"%b"}\n' % (t, s.encode(), part, base64.b64encode(data))
+        return b'%b,"m":%b}\n' % (head, data)
+    return b'%b,"b":"%b"}\n' % (head, base64.b64encode(data))
 
 
 def reply_line(t: int, request: str, data: bytes, status: int = 200) -> bytes:

@@ -35,7 +35,7 @@ def cex_record(config: str | None, **flags: object) -> int:
     """
     settings = load(CexSettings, "cex", flags, config)
     log_setup(settings.log_level, as_json=settings.log_json)
-    from tape_collectors.series_recorder import record
+    from tape_collectors.series.recorder import record
 
     return run_async(record(settings))
 

@@ -18,7 +18,7 @@ from tape_archive.service import log_setup
 from tape_collectors.cli.options import listed
 
 if TYPE_CHECKING:
-    from tape_collectors.table_writer import TableWriter
+    from tape_collectors.whole_market.writer import TableWriter
 
 
 @click.command("fill")
@@ -57,8 +57,8 @@ def command(
     """
     log_setup(log_level, as_json=log_json)
     from tape_archive.tables.tables import open_tables
-    from tape_collectors.table_retention import Retention
-    from tape_collectors.table_writer import TableWriter, open_tapes
+    from tape_collectors.whole_market.retention import Retention
+    from tape_collectors.whole_market.writer import TableWriter, open_tapes
 
     if not (Path(root) / "raw").is_dir() and not follow:
         raise NotFound(f"no tape under {root}; give the --root of market-record")

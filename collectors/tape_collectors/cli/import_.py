@@ -11,8 +11,8 @@ import msgspec
 from tape_archive.format.atomic import make_folder
 from tape_archive.format.errors import SettingsError
 from tape_archive.human import duration, moment
-from tape_collectors.importers import FORMATS, recordings
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.formats import FORMATS, recordings
+from tape_collectors.importing.tapes import import_recording
 from tape_collectors.venues import canonical
 
 

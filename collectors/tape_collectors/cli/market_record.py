@@ -30,7 +30,7 @@ def market_record(config: str | None, **flags: object) -> int:
     """
     settings = load(MarketSettings, "market", flags, config)
     log_setup(settings.log_level, as_json=settings.log_json)
-    from tape_collectors.market_recorder import record
+    from tape_collectors.whole_market.recorder import record
 
     return run_async(record(settings))
 

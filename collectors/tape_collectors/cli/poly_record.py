@@ -29,7 +29,7 @@ def poly_record(config: str | None, **flags: object) -> int:
     """
     settings = load(PolySettings, "poly", flags, config)
     log_setup(settings.log_level, as_json=settings.log_json)
-    from tape_collectors.window_recorder import record
+    from tape_collectors.windows.recorder import record
 
     return run_async(record(settings))
 

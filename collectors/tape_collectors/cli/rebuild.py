@@ -16,8 +16,8 @@ from tape_archive.format import harvest
 from tape_archive.format.errors import FormatError, NotFound
 from tape_archive.format.layout import segments
 from tape_archive.format.ticks import FOLDER, cover, part_name, part_of, parts
-from tape_collectors import derive
 from tape_collectors.harvest import derive as derive_harvest
+from tape_collectors.series import derive
 
 #: the archiver made one file of the day: the same rows in the same order
 COMPACTED = "same rows, compacted"

@@ -420,8 +420,8 @@ def test_a_store_whose_parts_are_merged_between_listing_and_fetching(tmp_path: P
 def test_rebuild_accepts_a_compacted_day_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks import storage
 
-    from tape_collectors import derive
     from tape_collectors.market.sampler import TickSetup
+    from tape_collectors.series import derive
 
     monkeypatch.setattr(storage, "TickSetup", lambda: TickSetup(part_rows=800))
     storage.simulate(tmp_path, 0.02, 0, ("BTCUSDT",))

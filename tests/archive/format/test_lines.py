@@ -28,8 +28,8 @@ def test_a_frame_comes_back(t: int, data: bytes) -> None:
     assert time_of(line) == t
 
 
-@given(times, frames, st.integers(0, 5000))
-def test_a_part_comes_back(t: int, data: bytes, part: int) -> None:
+@given(times, frames, st.integers(0, 5000) | st.lists(st.integers(0, 5000), min_size=2, max_size=9))
+def test_a_part_comes_back(t: int, data: bytes, part: int | list[int]) -> None:
     assert parse(part_line(t, "clob-2", part, data)) == Line(t, "clob-2", data, part)
 
 

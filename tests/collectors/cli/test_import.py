@@ -20,7 +20,7 @@ from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse
 from tape_archive.format.read import read_lines
 from tape_collectors.cli.import_ import command
-from tape_collectors.importing import import_recording
+from tape_collectors.importing.tapes import import_recording
 from tests.support import plain
 from tests.support.captures import captures
 

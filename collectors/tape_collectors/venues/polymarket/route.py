@@ -1,8 +1,8 @@
 """Which window's tape a frame belongs to, and whether a redundant socket brought it already.
 
 A frame of one window goes there whole. An array whose elements belong to several windows goes whole to the venue's own tape
-(key ""), and each element, byte for byte, as a part to its window. What belongs to no window that we know goes to the venue's
-own tape.
+(key ""), and its elements, byte for byte, as one part to each window: a line a frame, since time rises from line to line. What
+belongs to no window that we know goes to the venue's own tape.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Router:
         """Its file is closed."""
         self._keys = {key: value for key, value in self._keys.items() if value != slug}
 
-    def route(self, data: bytes) -> list[tuple[str, int | None, bytes]]:
-        """(slug or "", part or None, bytes) for each place where the frame is filed."""
+    def route(self, data: bytes) -> list[tuple[str, int | list[int] | None, bytes]]:
+        """(slug or "", part or None, bytes) for each place where the frame is filed, each place once."""
         if data[:1] == b"{" or data.lstrip()[:1] != b"[":
             return [(self._key(data), None, data)]
         try:
@@ -44,12 +44,21 @@ class Router:
         keys = [self._key(part) for part in parts]
         if len(set(keys)) == 1:
             return [(keys[0], None, data)]
-        pieces = [(key, number, part) for number, (key, part) in enumerate(zip(keys, parts, strict=True)) if key]
-        return [("", None, data), *pieces]
+        numbers: dict[str, list[int]] = {}
+        for number, key in enumerate(keys):
+            numbers.setdefault(key, []).append(number)
+        numbers.pop("", None)
+        return [("", None, data), *((key, *_piece(parts, mine)) for key, mine in numbers.items())]
 
     def _key(self, data: bytes) -> str:
         match = _MARKET.search(data) or _ASSET.search(data)
         return self._keys.get(match[1], "") if match else ""
+
+
+def _piece(parts: list[bytes], numbers: list[int]) -> tuple[int | list[int], bytes]:
+    if len(numbers) == 1:
+        return numbers[0], parts[numbers[0]]
+    return numbers, b"[%b]" % b",".join(parts[number] for number in numbers)
 
 
 class Union:

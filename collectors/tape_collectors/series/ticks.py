@@ -18,9 +18,9 @@ from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
 from tape_archive.format.records import Record
 from tape_archive.format.rotation import HOUR
-from tape_collectors import derive
 from tape_collectors.market.sampler import SECOND, Sampler, TickSetup
 from tape_collectors.market.ticks import Ticks
+from tape_collectors.series import derive
 from tape_collectors.sinks.ticks import TickFiles, clean, write
 
 log = logging.getLogger(__name__)

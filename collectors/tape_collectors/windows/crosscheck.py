@@ -21,7 +21,7 @@ from tape_archive.format.errors import SettingsError
 from tape_collectors.venues.polymarket.depth import AssetBook
 from tape_collectors.venues.polymarket.feed import ClobFeed
 from tape_collectors.venues.polymarket.wire import price
-from tape_collectors.window_tapes import ClobIntake
+from tape_collectors.windows.tapes import ClobIntake
 
 log = logging.getLogger(__name__)
 

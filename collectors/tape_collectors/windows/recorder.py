@@ -13,8 +13,6 @@ from tape_archive.format.lock import Lock
 from tape_archive.format.read import last_line, last_time
 from tape_archive.format.segment import mend
 from tape_archive.format.tape import Tape
-from tape_collectors.crosscheck import BookCheck, ChainCheck
-from tape_collectors.price_source import PriceSource
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.settings import PolySettings
@@ -23,7 +21,9 @@ from tape_collectors.venues.polymarket.prices import Sources
 from tape_collectors.venues.polymarket.symbols import check, parse
 from tape_collectors.venues.polymarket.windows import Life, Windows
 from tape_collectors.venues.protocol import Mark
-from tape_collectors.window_tapes import ClobIntake, PriceIntake, Shelf
+from tape_collectors.windows.crosscheck import BookCheck, ChainCheck
+from tape_collectors.windows.price_source import PriceSource
+from tape_collectors.windows.tapes import ClobIntake, PriceIntake, Shelf
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from tests.support.recording import environment
 
 CODE = """
 import sys
-from tape_collectors.crosscheck import _client, read_chain
+from tape_collectors.windows.crosscheck import _client, read_chain
 from tape_collectors.venues.polymarket.feed import ClobFeed
 before = sys.getrecursionlimit()
 _client("http://127.0.0.1:1")

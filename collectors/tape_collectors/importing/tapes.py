@@ -30,7 +30,7 @@ from tape_archive.format.read import read_lines
 from tape_archive.format.rotation import next_hour
 from tape_archive.format.segment import mend
 from tape_archive.format.tape import FileTape, Tape, register
-from tape_collectors.importers import FORMATS, Event, unreadable
+from tape_collectors.importing.formats import FORMATS, Event, unreadable
 from tape_collectors.venues import VENUES, canonical, load
 
 _BATCH = 500

@@ -9,7 +9,7 @@ import pytest
 
 from tape_archive.tables.schema import EXCHANGE
 from tape_archive.tables.tables import Cursor, open_tables
-from tape_collectors.table_retention import DAY_S, Retention, next_turn
+from tape_collectors.whole_market.retention import DAY_S, Retention, next_turn
 
 NOW = datetime(2026, 1, 10, 12, tzinfo=UTC).timestamp()
 

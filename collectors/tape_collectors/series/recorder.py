@@ -14,18 +14,18 @@ import msgspec
 from tape_archive.format import cursor
 from tape_archive.format.errors import SettingsError, TapeError, VenueProtocolError
 from tape_archive.format.tape import Tape
-from tape_collectors import derive
-from tape_collectors.anchors import Anchors
-from tape_collectors.listings import Listings
 from tape_collectors.market.sampler import Setup, TickSetup
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.recorder import Consumer
 from tape_collectors.runtime.tapes import TapeIntake
+from tape_collectors.series import derive
+from tape_collectors.series.anchors import Anchors
+from tape_collectors.series.listings import Listings
+from tape_collectors.series.ticks import TickOutput
 from tape_collectors.settings import CexSettings
 from tape_collectors.sinks.csv import committed
 from tape_collectors.sinks.fanout import Fanout
 from tape_collectors.sinks.series import Series
-from tape_collectors.tick_recorder import TickOutput
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
 from tape_collectors.wiring import Process, addresses, alone, trusted

@@ -9,7 +9,7 @@ from tape_archive.format.records import ReferencePrice
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.venues.polymarket.prices import Sources, after_close
 from tape_collectors.venues.protocol import Mark
-from tape_collectors.window_tapes import PriceIntake
+from tape_collectors.windows.tapes import PriceIntake
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """``market-record``: the whole market of a venue on tapes, as many connections as it needs, and tables made from the tapes.
 
 The recording process writes tapes and looks at sequences, nothing else. The tables are written by processes of their own that follow the
-tapes (``table_writer``), on another core: a database that is slow or down stops them, and never the recording.
+tapes (``writer``), on another core: a database that is slow or down stops them, and never the recording.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import msgspec
 from tape_archive.format.errors import SettingsError
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
-from tape_collectors.discovery import Discovery, Wanted
 from tape_collectors.market.balance import connections
 from tape_collectors.market.shards import parse
 from tape_collectors.runtime.fetch import Fetcher
@@ -25,12 +24,13 @@ from tape_collectors.runtime.fleet import Fleet
 from tape_collectors.runtime.pool import Pool
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import MarketSettings
-from tape_collectors.table_process import BackfillProcess, TableProcess
 from tape_collectors.venues import load
 from tape_collectors.venues.binance import Binance
 from tape_collectors.venues.binance.market import POLL, TYPES, Polls
 from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
+from tape_collectors.whole_market.discovery import Discovery, Wanted
+from tape_collectors.whole_market.processes import BackfillProcess, TableProcess
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)

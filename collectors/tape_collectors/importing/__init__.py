@@ -1,0 +1,1 @@
+"""``tape import``: recordings of other tools as tapes."""

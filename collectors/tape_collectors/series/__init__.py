@@ -1,0 +1,1 @@
+"""``cex-record``: recorder, anchors, listings, tick Parquet; and the series and ticks made again from the tape."""
