@@ -6,6 +6,7 @@ recording that silently is not made.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -329,7 +330,24 @@ def endpoints(pairs: tuple[str, ...] | list[str]) -> dict[str, str] | None:
     return found or None
 
 
+#: a row of each market every millisecond is more than any venue sends; a band as wide as the price has no lower end
+_MOST = {"hz": 1000.0, "band_bps": 10_000.0, "top": 1000, "sockets": 8}
+
+
+def _check_numbers(settings: Common) -> None:
+    """Every number is one, none is negative (but for a port: -1 is none), and some have an upper end."""
+    for field in msgspec.structs.fields(settings):
+        value, name = getattr(settings, field.name), field.name.removesuffix("_s").replace("_", "-")
+        if type(value) not in (int, float) or field.name == "metrics_port":
+            continue
+        if not math.isfinite(value) or value < 0:
+            raise SettingsError(f"{name} {value}: expected a number of 0 or more")
+        if value > (most := _MOST.get(field.name, math.inf)):
+            raise SettingsError(f"{name} {value}: expected at most {most:g}")
+
+
 def _check(settings: Common) -> None:
+    _check_numbers(settings)
     positive = {"fsync_s": settings.fsync_s, "sockets": settings.sockets}
     if isinstance(settings, CexSettings):
         positive |= {"hz": settings.hz, "band_bps": settings.band_bps, "top": settings.top}
