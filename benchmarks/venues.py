@@ -1,6 +1,7 @@
 """``python -m benchmarks.venues [seconds] [pace]``: every venue in one recorder, for minutes: rows on the grid, memory, CPU.
 
-The simulator takes one processor and is the limit: what it sent is printed. The recorder has the other.
+The simulator takes one processor and is the limit: what it sent is printed. The recorder has the other. The end is a judgement; the exit
+code is 1 if something is not met. Budgets: design/budgets.md, *Ingest* (paced, tape and books and tables: a core, 250 MB).
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ def main() -> None:
             endpoints = [word for item in json.loads(ports.read_text()).items() for word in ("--endpoint", "=".join(item))]
             record = [sys.executable, "-m", "tape_collectors.cli.cex_record", "--root", str(root), "--venues", venues, "--hz", str(HZ)]
             options = ["--ticks", "--split-hours", "0", "--metrics-port", "-1", "--rest-every", "60", "--log-level", "warning"]
-            watch(subprocess.Popen([*pinned(1), *record, *options, *endpoints]), seconds, root)
+            met = watch(subprocess.Popen([*pinned(1), *record, *options, *endpoints]), seconds, root)
         finally:
             server.terminate()
             server.wait()
+    sys.exit(0 if met else 1)
 
 
-def watch(recorder: subprocess.Popen[bytes], seconds: float, root: Path) -> None:
-    """Samples of memory every second, CPU over the whole time, then the rows."""
+def watch(recorder: subprocess.Popen[bytes], seconds: float, root: Path) -> bool:
+    """Samples of memory every second, CPU over the whole time, then the rows. Gives whether all is as it should be."""
     process, memory = psutil.Process(recorder.pid), []
     time.sleep(10)
     begun, used = time.monotonic(), sum(process.cpu_times()[:2])
@@ -77,7 +79,21 @@ def watch(recorder: subprocess.Popen[bytes], seconds: float, root: Path) -> None
     )
     size = sum(path.stat().st_size for path in (root / "raw").rglob("*.zst")) / 2**20
     parts = [path.stat().st_size for path in root.rglob("part-*.parquet")]
+    whole = {tick: 0 for tick in ticks}
+    for row in rows:
+        whole[float(row["t_sample_unix"])] += bool(row["err"]) != bool(row["best_bid"] and row["best_ask"])
+    verdicts = {
+        "every tick of the grid has its rows, each with numbers or a reason": not missing and set(whole.values()) == {2 * len(EXCHANGES)},
+        "no row without a book after the first ten seconds": not errors,
+        "memory is flat (last third at most a tenth above the first)": last <= 1.1 * first and max(memory) <= 250 * 1e6 / 2**20,
+        "CPU within one core": used / wall <= 1.0,
+        "no gap and no unknown frame, since none was sent": status["gaps"] == status["unknown"] == 0,
+        "ended by SIGTERM with 0": code == 0,
+    }
     print(f"tapes {size:.1f} MiB; tick Parquet {sum(parts) / 2**20:.1f} MiB in {len(parts)} parts")
+    for text, met in verdicts.items():
+        print(f"{'met    ' if met else 'NOT MET'} {text}")
+    return all(verdicts.values())
 
 
 if __name__ == "__main__":

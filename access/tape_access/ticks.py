@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 COLUMNS = ("ts_event", "ts_recv", "U", "u", "snapshot", "side", "price", "amount")
 #: names that earlier tools gave to exchanges
 _EARLIER = {
-    **{"gate_io": "gate_spot", "gateio": "gate_spot", "gate": "gate_spot", "mexc": "mexc_spot", "okx": "okx_spot", "bybit": "bybit_spot"},
-    **{"okx_perp": "okx_swap", "bybit_perp": "bybit_linear", "gate_perp": "gate_futures"},
+    **{"gate_io": "gate_spot", "gateio": "gate_spot", "gate": "gate_spot", "gate_perp": "gate_usdt", "gate_futures": "gate_usdt"},
+    **{"mexc": "mexc_spot", "okx": "okx_spot", "bybit": "bybit_spot"},
+    **{"okx_perp": "okx_swap", "bybit_perp": "bybit_linear"},
 }
 _LAST = 1 << 62
 #: the parts of a day are merged once: more looks than this are no accident

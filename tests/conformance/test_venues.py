@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tape_access import coverage
@@ -67,6 +68,48 @@ async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) 
     assert told["gap"] > 0 and gaps(run, run.depth_channel) > 0
 
 
+@pytest.mark.parametrize("venue", VENUES)
+async def test_a_book_whose_first_frames_are_lost_comes_all_the_same(tmp_path: Path, venue: str) -> None:
+    """The stream speaks on, so no watchdog asks for what is missing."""
+    async with Run(tmp_path, venue, wait=False) as run:
+        with run.simulator.faults.on("drop", venue=venue, stream=run.depth, at=(0, 1)) as fault:
+            await run.begin()
+            await run.until(lambda: fault.count == 2)
+            await run.proven_again()
+    run.check()
+
+
+@pytest.mark.parametrize("venue", VENUES)
+async def test_books_are_compared_with_rest_and_a_difference_is_named(tmp_path: Path, venue: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = load(venue).native("ETHUSDT")
+    kind = type(load(venue).feed(load(venue).groups(["ETHUSDT"], [], {})[0].name))
+    anchored, wrong = kind.anchored, {"price": ""}
+
+    def other(feed: object, t: int, request: str, data: bytes) -> BookSnapshot | None:
+        """What REST says, with one size that the stream never had."""
+        book: BookSnapshot | None = anchored(feed, t, request, data)
+        if book is None or book.symbol != native or not wrong["on"]:
+            return book
+        bids = sorted(book.bids, key=lambda level: -float(level[0]))
+        wrong["price"] = wrong["price"] or bids[40][0]
+        bids = [(price, "123456" if float(price) == float(wrong["price"]) else size) for price, size in bids]
+        return msgspec.structs.replace(book, bids=bids)
+
+    monkeypatch.setattr(kind, "anchored", other)
+    wrong["on"] = ""
+    async with Run(tmp_path, venue, rest_every_s=0.5) as run:
+        await run.until(lambda: len(marks(tmp_path, "anchor")) >= 6, 40.0)
+        assert {str(line.fields["symbol"]) for line in marks(tmp_path, "anchor")} == {load(venue).native(symbol) for symbol in SYMBOLS}
+        assert all(int(line.fields["levels"]) >= 100 for line in marks(tmp_path, "anchor")) and not marks(tmp_path, "diff")
+        wrong["on"] = "yes"
+        await run.until(lambda: marks(tmp_path, "diff"), 40.0)
+        wrong["on"] = ""
+        (side, price, _, theirs), *more = marks(tmp_path, "diff")[0].fields["levels"]
+        assert marks(tmp_path, "diff")[0].fields["symbol"] == native and not more
+        assert (side, float(price), theirs) == ("bid", float(wrong["price"]), "123456")
+    run.check()
+
+
 @pytest.mark.parametrize("venue", RESTARTS)
 async def test_a_venue_that_begins_anew_is_a_reset_and_no_gap(tmp_path: Path, venue: str) -> None:
     async with Run(tmp_path, venue) as run:
@@ -90,7 +133,7 @@ async def test_books_that_begin_without_a_snapshot_are_asked_by_rest(tmp_path: P
     assert any(isinstance(record, BookSnapshot) and record.source == "rest" for record in records(tmp_path, venue))
 
 
-@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap", "gate_spot"])
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_usdm", "okx_spot", "okx_swap", "gate_spot", "gate_usdt"])
 async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path, venue: str) -> None:
     async with Run(tmp_path, venue) as run:
         run.simulator.once(Fault("shutdown"))
@@ -102,7 +145,7 @@ async def test_a_venue_that_goes_down_says_so_and_is_left_in_time(tmp_path: Path
 
 
 async def test_a_first_push_before_its_ack_and_quotes_without_a_body(tmp_path: Path) -> None:
-    for venue, fault in (("gate_spot", "early"), ("mexc_spot", "empty")):
+    for venue, fault in (("gate_spot", "early"), ("gate_usdt", "early"), ("mexc_spot", "empty")):
         root = tmp_path / venue
         async with Run(root, venue, wait=False) as run:
             with run.simulator.faults.on(fault) as switched:

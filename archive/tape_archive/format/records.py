@@ -166,7 +166,7 @@ class Ticker(msgspec.Struct, gc=False):
 
 
 class OpenInterest(msgspec.Struct, gc=False):
-    """Contracts that are open, in the venue's own unit of size."""
+    """What is open in an instrument, in the base coin; one side of it (each position counted once)."""
 
     t: int
     ts: int
@@ -210,11 +210,15 @@ class Lifecycle(msgspec.Struct):
 
 
 class Notice(msgspec.Struct):
-    """A frame that carries no market data: an ack, a pong, a statistic nobody asked to decode. ``kind`` is documented."""
+    """A frame that carries no market data: an ack, a pong, a statistic nobody asked to decode. ``kind`` is documented. ``symbol``,
+    ``channel``, ``number``: which trade came again on its connection, where the feed says it."""
 
     t: int
     kind: str
     detail: str = ""
+    symbol: str = ""
+    channel: str = ""
+    number: int = 0
 
 
 class Unknown(msgspec.Struct):

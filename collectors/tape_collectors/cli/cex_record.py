@@ -7,12 +7,20 @@ import click
 from tape_archive.service import command, log_setup, run_async
 from tape_collectors.cli.options import common, listed
 from tape_collectors.settings import CexSettings, load
+from tape_collectors.venues import VENUES
+
+_VENUES = ", ".join(name for name in VENUES if name != "polymarket")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--venues", callback=listed, metavar="A,B", help="binance_spot, binance_usdm (or binance_perp).  [default: both]")
+@click.option("--venues", callback=listed, metavar="A,B", help=f"Of {_VENUES}.  [default: binance_spot,binance_usdm]")
 @click.option("--symbols", callback=listed, metavar="A,B", help="BTCUSDT or BTC-USDT.  [default: BTCUSDT,ETHUSDT]")
-@click.option("--channels", callback=listed, metavar="A,B", help="Stream names without the symbol, e.g. trade,depth@100ms,bookTicker.")
+@click.option(
+    "--channels",
+    callback=listed,
+    metavar="A,B",
+    help="Stream names without the symbol, e.g. trade,depth@100ms,books. A venue with none of them: its default set.",
+)
 @click.option("--out", metavar="FILE", help="CSV file, below --root.  [default: logs/cex.csv]")
 @click.option("--hz", type=float, help="Rows a second for each market.  [default: 1]")
 @click.option("--split-hours", type=int, help="A new CSV file every 1, 6, 12 or 24 hours; 0: one file.  [default: 12]")

@@ -96,6 +96,10 @@ class HarvestOutput:
         """Tape time is ``t`` now."""
         self.harvest.advance(t)
 
+    def due(self) -> int:
+        """Features follow every line."""
+        return 0
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line said."""
         self.harvest.record(venue, s, record)
@@ -103,6 +107,9 @@ class HarvestOutput:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""
         self.harvest.closed(venue, t, s, why)
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: these tables have no rows without data."""
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint of the tape."""

@@ -8,7 +8,8 @@ Rules (each has its test in tests/collectors/market/test_sampler.py):
 2. The best bid and offer are the last quote's, where quotes are recorded: the venue sends each change of them at once, and books in
    batches. If the book is newer (by the venue's update ids, or by its times where quotes have no ids of the book) and disagreed with
    the same quote at the tick before too, quotes have stopped, and the book's own are taken.
-3. A market with no proven book at ``T`` has a row with empty cells and a reason in ``err``.
+3. A market with no proven book at ``T`` has a row with empty cells and a reason in ``err``: why the book went, and what the venue did since
+   (connections or subscriptions that it refused, REST that did not answer, streams that are silent; see ``troubles``).
 4. A tick that falls in a silence longer than ``SILENCE`` (the process was stopped: it writes a clock mark every second) is not proven.
 5. Sums are made by ``math.fsum``, which does not depend on order; exact decimals stay the venue's text or are made by ``Decimal``.
 """
@@ -20,8 +21,9 @@ from decimal import Decimal
 
 import msgspec
 
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record, Trade
 from tape_collectors.market.book import Book
+from tape_collectors.market.troubles import concerns
 
 SECOND = 1_000_000_000
 SILENCE = 3 * SECOND
@@ -92,6 +94,8 @@ class Market:
         self.symbol = symbol
         self.sides: dict[str, _Side] = {}
         self.why = "no book yet"
+        #: what the venue did since that keeps the book away
+        self.trouble = ""
         self._proven_since = 0
         self._proven_ns = 0
         self._covered_to = 0
@@ -102,6 +106,7 @@ class Market:
         side = self.sides.get(s)
         if side is None:
             side = self.sides[s] = _Side()
+            self.trouble = ""
         kind = type(record)
         if kind is BookDelta:
             book = side.book
@@ -112,23 +117,26 @@ class Market:
                 side.ts = record.ts  # type: ignore[union-attr]
         elif kind is Quote:
             side.quote = record  # type: ignore[assignment]
+        elif kind is Trade:
+            return
         elif isinstance(record, BookSnapshot):
             if record.source == "top":
                 return
             side.book = Book()
             side.book.replace(record.bids, record.asks)
             side.id, side.t, side.ts = record.id, record.t, record.ts
+            self.trouble = ""
             # A checkpoint stands at a segment's head, a whole hour: the book was proven for the whole interval that begins there.
             self._proof(1 if record.source == "checkpoint" else record.t, True)
         elif isinstance(record, BookLost):
             side.book = None
-            self.why = record.why
+            self.why, self.trouble = record.why, ""
             self._proof(record.t, any(other.book is not None for other in self.sides.values()))
 
     def closed(self, t: int, s: str, why: str) -> None:
         """Epoch ``s`` is over."""
         if self.sides.pop(s, None) is not None:
-            self.why = f"disconnected: {why}"
+            self.why, self.trouble = f"disconnected: {why}", ""
             self._proof(t, any(other.book is not None for other in self.sides.values()))
 
     def coverage(self, tick: int, interval: int) -> float:
@@ -208,6 +216,12 @@ class Sampler:
             if market.venue == venue:
                 market.closed(t, s, why)
 
+    def trouble(self, venue: str, where: str, why: str) -> None:
+        """Something is wrong with the venue."""
+        for market in self.markets.values():
+            if market.venue == venue and concerns(where, market.symbol):
+                market.trouble = why
+
     def advance(self, t: int) -> Iterator[list[Sample]]:
         """The samples of every tick before ``t``, a list a tick. Call it with each line's ``t`` before the line itself."""
         while self.next_tick < t:
@@ -227,7 +241,7 @@ class Sampler:
         sample = Sample(tick, number, market.venue, market.symbol, coverage=coverage)
         side = market.best()
         if side is None or side.book is None:
-            sample.err = f"BookNotProven: {market.why}"
+            sample.err = f"BookNotProven: {market.why}" + (f"; {market.trouble}" if market.trouble else "")
             return sample
         if silent:
             sample.err, sample.coverage = "TapeSilent: nothing was recorded at this time", 0.0

@@ -62,17 +62,24 @@ class Health:
         self._started = time.time()
         #: (name, meaning, value) of gauges that a recorder adds
         self.more: list[Callable[[], Iterable[tuple[str, str, float]]]] = []
+        #: what else is not as it should be
+        self.worries: list[Callable[[], Iterable[str]]] = []
 
     def status(self) -> Status:
         """A snapshot of everything."""
         recorder = self._recorder
         streams = list(self._streams())
-        reasons = [f"{pool.group.name} of {pool.group.url} has no connection" for pool in self._pools if not pool.open and pool.group.names]
+        reasons = [
+            f"{pool.venue} {pool.group.name} ({pool.group.url}) has no connection"
+            for pool in self._pools
+            if not pool.open and pool.group.names
+        ]
         for pool in self._pools:
             for name, since in sorted(pool.silent.items()):
-                reasons.append(f"{name} of {pool.group.name} is silent for {(recorder.clock.now() - since) / SECOND:.0f} s")
+                reasons.append(f"{name} of {pool.venue} {pool.group.name} is silent for {(recorder.clock.now() - since) / SECOND:.0f} s")
         if recorder.behind:
             reasons.append("decoding goes on from the tape")
+        reasons += [worry for worries in self.worries for worry in worries()]
         return Status(
             ok=not reasons,
             reasons=reasons,
@@ -131,12 +138,8 @@ class Health:
             "tape_written_bytes": ("plain bytes of lines written", status.bytes),
             "tape_writes": ("wake-ups that wrote", self._recorder.writes),
             "tape_write_seconds": ("time spent in appending", self._recorder.write_s),
-            "tape_unknown_frames": ("frames that no decoder could account for", status.unknown),
             "tape_fsyncs": ("times the tapes were brought to the disk", self._recorder.syncs),
             "tape_fsync_seconds": ("time spent in that", self._recorder.sync_s),
-            "tape_connect_failures": ("connection attempts that failed", sum(pool.failures for pool in self._pools)),
-            "tape_resubscribes": ("streams subscribed again by the watchdog", status.resubscribes),
-            "tape_rest_failures": ("REST requests that failed", sum(f.failures for f in self._fetchers.values())),
         }
         for more in self.more:
             gauges |= {name: (text, value) for name, text, value in more()}
@@ -159,15 +162,43 @@ class Health:
         gaps = CounterMetricFamily("tape_gaps", "gaps found by the venue's own rule", labels=("venue", "channel"))
         for (venue, channel), number in self._recorder.gaps.items():
             gaps.add_metric((venue, channel), number)
-        ended = CounterMetricFamily("tape_reconnects", "sockets that were replaced or lost", labels=("group", "reason"))
+        yield from (frames, ages, last, gaps)
+        yield from self._troubles()
+
+    def _troubles(self) -> Iterator[Metric]:
+        """By venue, so that what goes wrong has a name."""
+        unknown = CounterMetricFamily("tape_unknown_frames", "frames that no decoder could account for", labels=("venue",))
+        for venue in dict.fromkeys(intake.venue for intake in self._recorder.intakes):
+            unknown.add_metric((venue,), self._recorder.unknowns.get(venue, 0))
+        labels = ("venue", "group")
+        ended = CounterMetricFamily("tape_reconnects", "sockets that were replaced or lost", labels=(*labels, "reason"))
+        failed = CounterMetricFamily("tape_connect_failures", "connection attempts that failed", labels=labels)
+        again = CounterMetricFamily("tape_resubscribes", "streams subscribed again by the watchdog", labels=labels)
+        opened = GaugeMetricFamily("tape_group_connections", "open sockets of a group of streams", labels=labels)
+        silent = GaugeMetricFamily("tape_silent_streams", "streams that should speak and do not", labels=labels)
         for pool in self._pools:
+            where = pool.venue, pool.group.name
             for reason, number in pool.reasons.items():
-                ended.add_metric((pool.group.name, reason), number)
+                ended.add_metric((*where, reason), number)
+            failed.add_metric(where, pool.failures)
+            again.add_metric(where, pool.resubscribes)
+            opened.add_metric(where, len(pool.open))
+            silent.add_metric(where, len(pool.silent))
+        yield from (unknown, ended, failed, again, opened, silent)
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[Metric]:
+        failed = CounterMetricFamily("tape_rest_failures", "REST requests that failed", labels=("venue",))
+        blocked = GaugeMetricFamily(
+            "tape_rest_blocked_seconds", "how long the host is left alone, since it said so", labels=("venue", "host")
+        )
         weight = GaugeMetricFamily("tape_rest_weight_used", "REST weight used in the interval", labels=("venue", "host"))
         for venue, fetcher in self._fetchers.items():
             for name, host in fetcher.hosts.items():
                 weight.add_metric((venue, name), host.budget.used(host.now()))
-        yield from (frames, ages, last, gaps, ended, weight)
+                blocked.add_metric((venue, name), max(0.0, host.budget.blocked_until - host.now()))
+            failed.add_metric((venue,), fetcher.failures)
+        yield from (failed, blocked, weight)
 
 
 def _free(root: Path) -> int:

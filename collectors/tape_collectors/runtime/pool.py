@@ -90,6 +90,11 @@ class Pool:
         self._vain: dict[tuple[str, str], tuple[int, int]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
+    @property
+    def venue(self) -> str:
+        """Whose sockets these are."""
+        return self._intake.venue
+
     async def run(self) -> None:
         """All places, for ever."""
         try:
@@ -129,7 +134,7 @@ class Pool:
             elif type(command) is Fetch:
                 self._fetcher.fetch(self._intake, command)
             elif type(command) is Reconnect and connection is not None:
-                log.warning("reconnect asked for", extra={"s": s, "why": command.why})
+                log.warning("reconnect asked for", extra={"venue": self.venue, "s": s, "why": command.why})
                 if command.overlap:
                     self._over[s].set()
                 else:
@@ -171,9 +176,12 @@ class Pool:
         for verdict in silent:
             fields = {"symbol": verdict.symbol, "channel": verdict.channel, "since_ns": verdict.since_ns}
             self._intake.mark(s, "silent", fields | {"expected_ns": verdict.expected_ns, "first": verdict.first})
-            log.warning("stream is silent", extra={"s": s, "stream": verdict.name, "first": verdict.first})
             self.silent[verdict.name] = verdict.since_ns
             vain |= self._tried(s, verdict, feed.streams[verdict.name].frames) > self._tries
+        if silent:
+            some = ",".join(verdict.name for verdict in silent[:3])
+            told = {"venue": self.venue, "s": s, "streams": len(silent), "some": some, "first": silent[0].first}
+            log.warning("streams are silent", extra=told)
         dense = sum(stream.dense for stream in feed.streams.values())
         if vain or dog.all_silent or (dense > 1 and len(silent) == dense):
             self.open[s].close("silent")
@@ -230,7 +238,10 @@ class Pool:
                     raise LocalError(f"connecting {self.group.url}: {error!r}") from error
                 self.failures += 1
                 self._failed_s = least
-                log.warning("cannot connect", extra={"s": s, "url": self.group.url, "why": repr(error)[:200], "least_s": least})
+                self._intake.mark("tape", "unconnected", {"group": self.group.name, "why": _told(error)})
+                log.warning(
+                    "cannot connect", extra={"venue": self.venue, "s": s, "url": self.group.url, "why": repr(error)[:200], "least_s": least}
+                )
                 return None
             return connection
 
@@ -246,7 +257,7 @@ class Pool:
         self._dogs[s] = Watchdog(first_s=self._first_s, least_s=self._least_s)
         self._tasks.create_task(self._ended(connection), name=f"end of {s}")
         self._intake.commands(s, self._intake.opened(s, self.group))
-        log.info("connected", extra={"s": s, "url": self.group.url})
+        log.info("connected", extra={"venue": self.venue, "s": s, "url": self.group.url})
 
     async def _ended(self, connection: Connection) -> None:
         why, code = await connection.wait()
@@ -262,7 +273,7 @@ class Pool:
             self.reconnects += 1
             self.reasons[connection.reason] = self.reasons.get(connection.reason, 0) + 1
         self._intake.closed(s, why, code)
-        log.info("disconnected", extra={"s": s, "why": why, "code": code})
+        log.info("disconnected", extra={"venue": self.venue, "s": s, "why": why, "code": code})
 
     async def _due(self, connection: Connection) -> None:
         """Until the epoch is gone or should be replaced."""
@@ -274,7 +285,7 @@ class Pool:
         try:
             await asyncio.wait_for(over.wait(), max(0.0, left) if life else None)
         except TimeoutError:
-            log.info("planned replacement", extra={"s": connection.s})
+            log.info("planned replacement", extra={"venue": self.venue, "s": connection.s})
             over.set()
 
     async def _replaced(self, old: Connection) -> Connection:
@@ -311,6 +322,11 @@ class Pool:
             return False
         # The old one died meanwhile: a new one that is not in sequence yet is better than none.
         return old.gone or ready(self._intake.feed(old.s), self._intake.feed(new.s))
+
+
+def _told(error: BaseException) -> str:
+    """An error in one short line."""
+    return " ".join((str(error) or type(error).__name__).split())[:160]
 
 
 def ready(old: Feed | None, new: Feed | None) -> bool:

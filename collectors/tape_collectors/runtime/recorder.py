@@ -11,6 +11,7 @@ kept but the place on the tape, and decoding goes on from the tape until it has 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -27,11 +28,15 @@ from tape_collectors.venues.protocol import NOTHING
 if TYPE_CHECKING:
     from tape_collectors.runtime.tapes import TapeIntake
 
+log = logging.getLogger(__name__)
+
 LIMIT = 64 * 1024 * 1024
 SLICE_S = 0.010
 #: at the turn of an hour decoding has so long to finish, so that the next segment can begin with checkpoints
 TURN_S = 1.0
 SECOND = 1_000_000_000
+#: after every time there is
+NEVER = 1 << 63
 
 #: (intake, t, s, frame, what else it is): a frame has None as its last, a reply its request, a mark its kind and fields.
 Entry = tuple["TapeIntake", int, str, bytes, Any]
@@ -54,7 +59,10 @@ class Target(Protocol):
 
 
 class Consumer(Protocol):
-    """Derived data: told of every line in tape order, ``advance`` first."""
+    """Derived data: told of every line in tape order, ``advance`` first.
+
+    A line's time may go untold while nothing falls ``due`` by then; the time of the last such line is told before the next one.
+    """
 
     def begin(self, t: int, begun: int) -> None:
         """A run begins; nothing is known."""
@@ -64,12 +72,20 @@ class Consumer(Protocol):
         """Tape time is ``t`` now."""
         ...
 
+    def due(self) -> int:
+        """``advance`` has nothing to do for times up to this one (0: every line's time must be told)."""
+        ...
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line of epoch ``s`` said."""
         ...
 
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """Epoch ``s`` is over."""
+        ...
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Something is wrong with the venue (see ``market.troubles``)."""
         ...
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
@@ -89,7 +105,10 @@ class Recorder:
         self.begun = 0
         self.sealed: list[Path] = []
         self.frames = 0
-        self.unknown = 0
+        #: frames that no decoder could account for, by venue
+        self.unknowns: dict[str, int] = {}
+        #: lines that were decoded: every frame, reply and mark of this process
+        self.decoded = 0
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
         self.writes = 0
@@ -99,6 +118,7 @@ class Recorder:
         self._dirty: list[Target] = []
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
+        self._due = self._last = self._told = 0
         self._behind: Iterator[Entry] | None = None
         self._scheduled = False
         self._decoding = False
@@ -110,6 +130,11 @@ class Recorder:
     def behind(self) -> bool:
         """Whether decoding goes on from the tape, not from memory."""
         return self._behind is not None
+
+    @property
+    def unknown(self) -> int:
+        """Frames that no decoder could account for."""
+        return sum(self.unknowns.values())
 
     @property
     def queue_bytes(self) -> int:
@@ -224,6 +249,8 @@ class Recorder:
 
     def _decode(self, seconds: float) -> None:
         self._decoding = True
+        # What a consumer was asked to do meanwhile may be due sooner than it said.
+        self._due = 0
         try:
             if self._behind is not None:
                 self._catch_up(seconds)
@@ -243,6 +270,7 @@ class Recorder:
             count += 1
             if not count & 15 and time.perf_counter() > until:
                 break
+        self.decoded += count
         if pending:
             if self._pending_bytes > LIMIT:
                 self._fall_behind()
@@ -255,16 +283,30 @@ class Recorder:
 
     def _one(self, entry: Entry) -> None:
         intake, t, s, data, what = entry
-        if self.consumer is not None:
-            self.consumer.advance(t)
+        if t > self._due:
+            self.advance(t)
+        self._last = t
         if what is None:
-            output = intake.replay.frame(t, s, data)
+            feed = intake.replay.feeds.get(s)
+            output = feed.receive(t, data) if feed is not None else intake.replay.frame(t, s, data)
             if output is not NOTHING:
                 intake.take(t, s, output)
         elif isinstance(what, Reply):
             intake.replied(t, what, data)
         else:
             intake.marked(t, s, what)
+
+    def advance(self, t: int) -> None:
+        """Tell the consumer of the time of a line, and first that of the one before, if it was not told: silences are judged by it."""
+        consumer = self.consumer
+        if consumer is None:
+            self._due = NEVER
+            return
+        if self._last > self._told:
+            consumer.advance(self._last)
+        consumer.advance(t)
+        self._told = t
+        self._due = consumer.due()
 
     def _fall_behind(self) -> None:
         # Whatever waits is on the tape: keep the time of the first of it, and forget the rest.
@@ -278,6 +320,7 @@ class Recorder:
         until = time.perf_counter() + seconds
         for count, entry in enumerate(self._behind):
             self._one(entry)
+            self.decoded += 1
             if not count & 15 and time.perf_counter() > until:
                 self._again()
                 return
@@ -300,7 +343,10 @@ class Recorder:
             key = (venue, record.channel)
             self.gaps[key] = self.gaps.get(key, 0) + 1
         elif isinstance(record, Unknown):
-            self.unknown += 1
+            count = self.unknowns[venue] = self.unknowns.get(venue, 0) + 1
+            if not count & (count - 1):
+                # The first, the second, the fourth, …: a venue that changed its format would fill the log.
+                log.warning("a frame that no decoder knows", extra={"venue": venue, "count": count, "why": record.why[:200]})
 
 
 def _raise(error: TapeError) -> None:

@@ -12,9 +12,12 @@ from tape_archive.format.lines import frame_line, mark_line, reply_line
 from tape_archive.format.records import Gap, Unknown
 from tape_archive.format.tape import Tape
 from tape_collectors.market.replay import MakeFeed, Replay
+from tape_collectors.market.troubles import Trouble, of_mark, of_reply
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
+
+_COUNTED = (Gap, Unknown)
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -64,14 +67,18 @@ class TapeIntake:
         """One frame, just read."""
         recorder = self.recorder
         recorder.frames += 1
-        t = recorder.stamp()
-        if self.waiting and not recorder.closed:
-            # ``Recorder.file``, without the calls: this runs for every frame.
-            self.waiting.append(frame_line(t, s, data))
+        t = recorder.clock.now()
+        if t >= recorder.boundary:
+            t = recorder.stamp()
+        waiting, batch = self.waiting, recorder.batch
+        if waiting and batch:
+            # ``Recorder.file`` and ``add`` of a wake-up that has begun, without the calls: this runs for every frame.
+            waiting.append(frame_line(t, s, data))
             self.last_t = t
+            batch.append((self, t, s, data, None))
         else:
             recorder.file(self, t, frame_line(t, s, data))
-        recorder.add((self, t, s, data, None))
+            recorder.add((self, t, s, data, None))
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """One REST reply, or its failure (status 0: no answer)."""
@@ -129,7 +136,7 @@ class TapeIntake:
         for record in records:
             if consumer is not None:
                 consumer.record(self.venue, s, record)
-            if isinstance(record, Gap | Unknown):
+            if isinstance(record, _COUNTED):
                 self.recorder.count(self.venue, record)
                 if isinstance(record, Unknown):
                     self.mark(s, "unknown", {"why": record.why})
@@ -140,6 +147,7 @@ class TapeIntake:
         """A REST reply's turn to be decoded: every open feed is offered it."""
         for s, output in self.replay.reply(t, reply.request, data, reply.status):
             self.take(t, s, output)
+        self._trouble(t, of_reply(reply.request, reply.status))
         self.replies(self, t, reply, data)
 
     def marked(self, t: int, s: str, what: tuple[str, Mapping[str, object]]) -> None:
@@ -154,6 +162,12 @@ class TapeIntake:
             self.replay.closed(s)
             if self.recorder.consumer is not None:
                 self.recorder.consumer.closed(self.venue, t, s, str(fields.get("why", "")))
+        else:
+            self._trouble(t, of_mark(kind, fields))
+
+    def _trouble(self, t: int, found: Trouble | None) -> None:
+        if found is not None and self.recorder.consumer is not None:
+            self.recorder.consumer.trouble(self.venue, t, *found)
 
     def roll(self) -> None:
         """End the zstd frame."""
@@ -191,5 +205,4 @@ class TapeIntake:
         t = recorder.clock.now()
         if path := self.tape.seal(t):
             recorder.sealed.append(path)
-            if recorder.consumer is not None:
-                recorder.consumer.advance(t)
+            recorder.advance(t)

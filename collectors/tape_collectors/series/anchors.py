@@ -12,11 +12,12 @@ from decimal import Decimal
 
 from msgspec import structs
 
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Record
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Quote, Record, Trade
 from tape_collectors.market.anchor import LATE_NS, Anchor, Comparison, covered
 from tape_collectors.market.sampler import Sampler
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.recorder import NEVER
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.venues.protocol import Anchored, Fetch, Limits
 
@@ -107,8 +108,14 @@ class Anchors:
                 if (comparison := anchor.compare(*side.book.levels())) is not None:
                     self._judge(t, key, s, intake, comparison)
 
+    def due(self) -> int:
+        """Every line may complete a comparison that is open."""
+        return 0 if self._open else NEVER
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """Remember what is touched while a reply is awaited."""
+        if type(record) is Quote or type(record) is Trade:
+            return
         if isinstance(record, BookDelta):
             if self._open and (open := self._open.get((venue, record.symbol))) is not None and open[0] == s:
                 open[2].delta(record)
@@ -121,6 +128,9 @@ class Anchors:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""
         self._known = {key: known for key, known in self._known.items() if key[:2] != (venue, s)}
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: a book is compared or not."""
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """Nothing: a comparison is of the live run alone."""

@@ -18,6 +18,7 @@ from tape_archive.format.read import merge, read_lines
 from tape_collectors.market.replay import Replay
 from tape_collectors.market.sampler import SECOND, Sample, Sampler, Setup
 from tape_collectors.market.ticks import Part, Ticks
+from tape_collectors.market.troubles import of_mark, of_reply
 from tape_collectors.venues import load
 
 Samples = tuple[Setup, list[Sample]]
@@ -71,10 +72,13 @@ class _Walk:
                 output.ticks.closed(tape.venue, line.t, line.s, why)
             output.sampler.closed(tape.venue, line.t, line.s, why)
             return
+        found = of_reply(line.request, line.status) if line.request is not None else of_mark(line.mark or "", line.fields)
         for s, record in tape.replay.line(line):
             if output.ticks is not None:
                 output.ticks.record(tape.venue, s, record)
             output.sampler.record(tape.venue, s, record)
+        if found is not None:
+            output.sampler.trouble(tape.venue, *found)
 
     def end(self) -> None:
         """No more lines."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ async def record(settings: CexSettings) -> int:
         return await recorder.run()
 
 
+def carried(venues: Sequence[Any], channels: Sequence[str]) -> dict[str, list[str]]:
+    """The channels of each venue; none: its default set. Raises SettingsError for a channel that no venue has."""
+    out: dict[str, list[str]] = {venue.name: [] for venue in venues}
+    for channel in channels:
+        unknown: list[SettingsError] = []
+        for venue in venues:
+            try:
+                if venue.carries(channel):
+                    out[venue.name].append(channel)
+            except SettingsError as error:
+                unknown.append(error)
+        if len(unknown) == len(venues):
+            raise unknown[0]
+    return out
+
+
 class _CexRecorder:
     def __init__(self, settings: CexSettings) -> None:
         self.settings = settings
@@ -51,10 +68,10 @@ class _CexRecorder:
             raise SettingsError("no venues; name some, e.g. --venues binance_spot")
         self.symbols = {venue.name: [venue.native(symbol) for symbol in settings.symbols] for venue in self.venues}
         self.plans: list[tuple[Any, dict[str, str], list[Group]]] = []
+        channels = carried(self.venues, settings.channels)
         for venue in self.venues:
             hosts, sockets = addresses(venue, settings.endpoints)
-            channels = [channel for channel in settings.channels if venue.carries(channel)] if settings.channels else []
-            self.plans.append((venue, hosts, venue.groups(self.symbols[venue.name], channels, sockets)))
+            self.plans.append((venue, hosts, venue.groups(self.symbols[venue.name], channels[venue.name], sockets)))
         markets = tuple((venue.name, symbol) for venue in self.venues for symbol in self.symbols[venue.name])
         if settings.ticks and settings.tape_only:
             raise SettingsError("--ticks needs books, and --tape-only keeps none; give one of them")
@@ -91,7 +108,7 @@ class _CexRecorder:
         books = self.series is not None
         pairs: list[tuple[Group, TapeIntake, Fetcher]] = []
         for venue, hosts, groups in self.plans:
-            fetcher = process.fetchers[venue.name] = Fetcher(hosts, venue.limits, tls=process.tls, shared=process.state)
+            fetcher = process.fetchers[venue.name] = Fetcher(hosts, venue.limits, tls=process.tls, shared=process.budgets)
             for group in groups:
                 head = process.head(venue.name, group.name, setup)
                 make = (lambda v: lambda name: v.feed(name, books=books))(venue)

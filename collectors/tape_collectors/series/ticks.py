@@ -51,6 +51,10 @@ class TickOutput:
         """Tape time is ``t`` now."""
         self.ticks.advance(t)
 
+    def due(self) -> int:
+        """Rows are made of every line."""
+        return 0
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line said."""
         self.ticks.record(venue, s, record)
@@ -58,6 +62,9 @@ class TickOutput:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""
         self.ticks.closed(venue, t, s, why)
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Nothing: ticks are of books alone."""
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint."""

@@ -69,7 +69,9 @@ class Bybit(Exchange):
             return
         why = self._refusal(op, args)
         if why:
-            self._say(client, answer | {"success": False, "ret_msg": why})
+            # Spot repeats no req_id in a refusal (captured 2026-09).
+            told = {key: value for key, value in answer.items() if self.linear or key != "req_id"}
+            self._say(client, told | {"success": False, "ret_msg": why})
             return
         self._say(client, answer)
         if op == "unsubscribe":

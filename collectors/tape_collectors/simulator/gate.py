@@ -1,4 +1,4 @@
-"""Gate.io spot v4 as the protocol sheet (section 6, 2026-11-20) describes it; written without the decoders.
+"""Gate.io spot v4 as the protocol sheet (section 6, 2026-11-20) describes it; written without the decoders. See also ``gate_futures``.
 
 ``restart``: every book begins anew, whole, with lower ids. ``resend``: whole books come again. ``blocked``: subscriptions are refused.
 ``shutdown``: the upgrade notice. ``early``: the first push of a book comes before its ack, as on the testnet since 2026-03-31.
@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -40,9 +41,13 @@ class _Book(PushedBook):
 class Gate(Exchange):
     """Spot."""
 
+    product = "spot"
+    path = "/ws/v4"
+    channels: tuple[str, ...] = ("trades", "book_ticker", "tickers", "candlesticks")
+
     def __init__(self, faults: Faults, market: Market, *, host: str = "127.0.0.1", journal: Journal | None = None) -> None:
         super().__init__(faults, host, journal)
-        self.name = "gate_spot"
+        self.name = "gate_spot" if self.product == "spot" else "gate_usdt"
         self.ping_s = 10.0
         self.market = market
         self.days = {symbol: Day() for symbol in market.instruments}
@@ -53,7 +58,7 @@ class Gate(Exchange):
         self._ticked = 0
 
     def endpoints(self) -> dict[str, str]:
-        return {"rest": self.rest, "spot": self.ws}
+        return {"rest": self.rest, self.product: self.ws}
 
     def named(self, one: Instrument) -> str:
         """BTCUSDT of the market is BTC_USDT here."""
@@ -63,10 +68,28 @@ class Gate(Exchange):
         """The market's instrument of a name."""
         return self.market.instruments.get(name.replace("_", ""))
 
+    def update(self, one: Instrument) -> int:
+        """The update id as the venue counts it now."""
+        return one.id - self._shift
+
+    def rows(self, one: Instrument, levels: dict[int, int], key: str, *, decimals: bool) -> Any:
+        """Levels of a book's stream. ``decimals``: what the client asked for when it connected (futures)."""
+        return [[one.price_text(price), one.size_text(size) if size else "0"] for price, size in levels.items()]
+
+    def out(self, key: str, make: Callable[[bool], str]) -> None:
+        """A frame to every client that asked for the stream, as each of them wants its sizes."""
+        made: dict[bool, str] = {}
+        for client in self.clients:
+            if key in client.names:
+                decimals = client.state.get("decimals", True)
+                if decimals not in made:
+                    made[decimals] = make(decimals)
+                self.send(client, key, made[decimals])
+
     # -- websocket -------------------------------------------------------------------------------------------------------
 
     async def joined(self, client: Client) -> None:
-        if client.path.rstrip("/") != "/ws/v4":
+        if client.path.rstrip("/") != self.path:
             self.close(client, 1008, "no such path")
 
     async def message(self, client: Client, text: str) -> None:
@@ -78,8 +101,8 @@ class Gate(Exchange):
             return
         ms = int(time.time() * 1000)
         head = {"time": ms // 1000, "time_ms": ms, "conn_id": str(client.number), "channel": channel, "event": event}
-        if channel == "spot.ping":
-            self._say(client, head | {"channel": "spot.pong", "event": "", "result": None})
+        if channel == f"{self.product}.ping":
+            self._say(client, head | {"channel": f"{self.product}.pong", "event": "", "result": None})
             return
         key = self._key(channel, payload)
         why = self._refusal(client, ask, key, event)
@@ -100,15 +123,15 @@ class Gate(Exchange):
             self._say(client, ack)
 
     def _key(self, channel: str, payload: list[str]) -> str:
-        base = channel.removeprefix("spot.")
-        if not payload:
+        product, _, base = channel.partition(".")
+        if not payload or product != self.product:
             return ""
         if base == "obu":
             _, _, rest = payload[0].partition(".")
             symbol, _, levels = rest.rpartition(".")
             return f"obu.{levels}:{symbol}"
         if base == "order_book_update":
-            return f"{base}.{payload[-1]}:{payload[0]}"
+            return f"{base}.{payload[1] if len(payload) > 1 else ''}:{payload[0]}"
         if base == "candlesticks":
             return f"{base}.{payload[0]}:{payload[-1]}"
         return f"{base}:{payload[0]}"
@@ -116,7 +139,7 @@ class Gate(Exchange):
     def _refusal(self, client: Client, ask: dict[str, Any], key: str, event: str) -> str:
         channel, _, symbol = key.partition(":")
         base, _, detail = channel.partition(".")
-        known = (base, detail) in BOOKS or base in ("trades", "book_ticker", "tickers", "candlesticks")
+        known = (base, detail) in BOOKS or base in self.channels
         if abs(time.time() - int(ask.get("time", 0))) > _CLOCK_S:
             return "request time is out of range"
         if event not in ("subscribe", "unsubscribe") or not known or self.instrument(symbol) is None:
@@ -146,13 +169,13 @@ class Gate(Exchange):
             one = self.instrument(symbol)
             assert one is not None
             found = self.books[key] = _Book(one, BOOKS[base, detail][0])
-            found.last = one.id - self._shift
+            found.last = self.update(one)
         return found
 
-    def _frame(self, key: str, result: dict[str, Any]) -> str:
+    def _frame(self, key: str, result: Any) -> str:
         channel = key.partition(":")[0].partition(".")[0]
         ms = int(time.time() * 1000)
-        return _encode({"channel": f"spot.{channel}", "result": result, "time_ms": ms, "event": "update"}).decode()
+        return _encode({"channel": f"{self.product}.{channel}", "result": result, "time_ms": ms, "event": "update"}).decode()
 
     def _result(self, key: str, ids: dict[str, int], bids: Any, asks: Any, *, full: bool) -> dict[str, Any]:
         channel, _, symbol = key.partition(":")
@@ -162,9 +185,15 @@ class Gate(Exchange):
         head |= {"s": f"ob.{symbol}.{detail}"} if base == "obu" else {"e": "depthUpdate", "s": symbol, "l": "100"}
         return head | ids | sides
 
+    def _push(self, key: str, ids: dict[str, int], bids: dict[int, int], asks: dict[int, int], *, decimals: bool, full: bool) -> str:
+        one = self.book(key).one
+        sides = (self.rows(one, levels, key, decimals=decimals) for levels in (bids, asks))
+        return self._frame(key, self._result(key, ids, *sides, full=full))
+
     def _push_whole(self, client: Client, key: str) -> None:
         book = self.book(key)
-        self.send(client, key, self._frame(key, self._result(key, {"u": book.last}, *book.whole(), full=True)))
+        decimals = client.state.get("decimals", True)
+        self.send(client, key, self._push(key, {"u": book.last}, book.bids, book.asks, decimals=decimals, full=True))
 
     def _step_book(self, key: str, ms: int) -> None:
         book = self.book(key)
@@ -174,8 +203,8 @@ class Gate(Exchange):
         base, _, detail = channel.partition(".")
         every = BOOKS[base, detail][1]
         book.due = ms - ms % every + every
-        before, now = book.last, book.one.id - self._shift
-        bids, asks = map(book.text, book.step())
+        before, now = book.last, self.update(book.one)
+        bids, asks = book.step()
         book.last = now
         if key in self._whole:
             self._whole.discard(key)
@@ -184,7 +213,8 @@ class Gate(Exchange):
                     self._push_whole(client, key)
         elif now > before:
             # Ids of the market that changed nothing in view advance the ids all the same.
-            self.publish(key, self._frame(key, self._result(key, {"U": before + 1, "u": now}, bids, asks, full=False)))
+            ids = {"U": before + 1, "u": now}
+            self.out(key, lambda decimals: self._push(key, ids, bids, asks, decimals=decimals, full=False))
 
     def restart(self) -> int:
         """Every book begins anew with lower ids, by a whole push."""
@@ -213,15 +243,25 @@ class Gate(Exchange):
                 continue
             if base in ("obu", "order_book_update"):
                 self._step_book(key, ms)
-            elif base == "trades":
-                # A burst is not in order (gatews#49).
-                for fill in reversed(moves[one.symbol][1]):
-                    self.publish(key, self._frame(key, self._fill(one, fill)))
-            elif base == "book_ticker" and self._best.get(name) != one.best():
-                self._best[name] = one.best()
-                self.publish(key, self._frame(key, self._quote(one, ms)))
-            elif ticked and base in ("tickers", "candlesticks"):
-                self.publish(key, self._frame(key, self._bar(one, channel) if base == "candlesticks" else self._ticker(one)))
+            else:
+                self.step_other(key, base, one, ms, moves[one.symbol][1], ticked=ticked)
+
+    def step_other(self, key: str, base: str, one: Instrument, ms: int, fills: list[Fill], *, ticked: bool) -> None:
+        """A stream that is no book."""
+        if base == "trades":
+            # A burst is not in order (gatews#49).
+            for fill in reversed(fills):
+                self.publish(key, self._frame(key, self._fill(one, fill)))
+        elif base == "book_ticker" and self.best_moved(key, one):
+            self.publish(key, self._frame(key, self._quote(one, ms)))
+        elif ticked and base in ("tickers", "candlesticks"):
+            channel = key.partition(":")[0]
+            self.publish(key, self._frame(key, self._bar(one, channel) if base == "candlesticks" else self._ticker(one)))
+
+    def best_moved(self, key: str, one: Instrument) -> bool:
+        """Whether the best levels are others than at the last look."""
+        before, self._best[key] = self._best.get(key), one.best()
+        return before != one.best()
 
     def _fill(self, one: Instrument, fill: Fill) -> dict[str, Any]:
         row: dict[str, Any] = {"id": fill.id * 3, "id_market": fill.id, "create_time": fill.ms // 1000, "create_time_ms": f"{fill.ms}.1234"}
@@ -230,7 +270,7 @@ class Gate(Exchange):
 
     def _quote(self, one: Instrument, ms: int) -> dict[str, Any]:
         bid, bid_size, ask, ask_size = one.best()
-        row = {"t": ms, "u": one.id - self._shift, "s": self.named(one), "b": one.price_text(bid), "B": one.size_text(bid_size)}
+        row = {"t": ms, "u": self.update(one), "s": self.named(one), "b": one.price_text(bid), "B": one.size_text(bid_size)}
         return row | {"a": one.price_text(ask), "A": one.size_text(ask_size)}
 
     def _ticker(self, one: Instrument) -> dict[str, Any]:
@@ -260,7 +300,7 @@ class Gate(Exchange):
         bids, asks = book.whole()
         ms = int(time.time() * 1000)
         body: dict[str, Any] = {"current": ms, "update": ms - 1, "asks": asks, "bids": bids}
-        return web.json_response(({"id": one.id - self._shift} if request.query.get("with_id") == "true" else {}) | body)
+        return web.json_response(({"id": self.update(one)} if request.query.get("with_id") == "true" else {}) | body)
 
     async def _rest_pairs(self, request: web.Request) -> web.StreamResponse:
         rows = []

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from tape_collectors.simulator.binance_events import Day
 from tape_collectors.simulator.faults import Faults, Frame
 from tape_collectors.simulator.journal import Journal
 from tape_collectors.simulator.market import Change, Fill, Instrument, Market
@@ -19,6 +20,11 @@ from tape_collectors.simulator.server import Client, Exchange
 
 MOST = 30
 _KINDS = tuple(f"public.{name}.v3.api.pb" for name in ("aggre.depth", "aggre.deals", "aggre.bookTicker"))
+#: channels whose symbol comes before the detail -> (details, ms between pushes)
+_LATER = {
+    "public.limit.depth.v3.api.pb": (("5", "10", "20"), 100),
+    "public.kline.v3.api.pb": (("Min1", "Min5", "Min15", "Min30", "Min60", "Hour4", "Hour8", "Day1", "Week1", "Month1"), 1000),
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,6 +60,7 @@ class Mexc(Exchange):
         self._pushed: dict[str, int] = {}
         self._best: dict[str, tuple[int, int, int, int]] = {}
         self._due: dict[str, int] = {}
+        self.days = {symbol: Day() for symbol in market.instruments}
 
     def endpoints(self) -> dict[str, str]:
         return {"rest": self.rest, "spot": self.ws}
@@ -103,7 +110,11 @@ class Mexc(Exchange):
 
     def _takes(self, client: Client, name: str) -> bool:
         parts = name.split("@")
-        if len(parts) != 4 or parts[1] not in _KINDS or parts[2] not in ("10ms", "100ms") or parts[3] not in self.market.instruments:
+        if len(parts) != 4 or parts[1] not in (*_KINDS, *_LATER):
+            return False
+        details = _LATER[parts[1]][0] if parts[1] in _LATER else ("10ms", "100ms")
+        symbol, detail = (parts[2], parts[3]) if parts[1] in _LATER else (parts[3], parts[2])
+        if detail not in details or symbol not in self.market.instruments:
             return False
         return len(client.names | {name}) <= MOST and not self.faults.first("blocked", self.name, name)
 
@@ -121,23 +132,50 @@ class Mexc(Exchange):
         for client in list(self.clients):
             if now - client.state.get("heard", now) > self.idle_s:
                 self.close(client, 1000, "no data for a minute")
-        heard = sorted({name for client in self.clients for name in client.names})
-        for name in heard:
-            _, kind, speed, symbol = name.split("@")
-            one, (changes, fills) = self.market.instruments[symbol], moves[symbol]
-            if ".deals." in kind:
-                if fills:
-                    self.publish(name, self._wrapped(name, symbol, ms, field(314, b"".join(self._deal(one, fill) for fill in fills))))
-                continue
+        for symbol, (_, fills) in moves.items():
+            self.days[symbol].add(self.market.instruments[symbol], ms, fills)
+        for name in sorted({name for client in self.clients for name in client.names}):
+            _, kind, detail, symbol = name.split("@")
+            if kind in _LATER:
+                self._step_later(name, kind, detail, symbol, ms)
+            else:
+                self._step(name, kind, detail, ms, self.market.instruments[symbol], *moves[symbol])
+
+    def _step(self, name: str, kind: str, speed: str, ms: int, one: Instrument, changes: list[Change], fills: list[Fill]) -> None:
+        if ".deals." in kind:
+            if fills:
+                self.publish(name, self._wrapped(name, one.symbol, ms, field(314, b"".join(self._deal(one, fill) for fill in fills))))
+            return
+        if ".depth." in kind:
+            self._gather(name, changes)
+        if ms >= self._due.get(name, 0):
+            every = int(speed.removesuffix("ms"))
+            self._due[name] = ms - ms % every + every
             if ".depth." in kind:
-                self._gather(name, changes)
-            if ms >= self._due.get(name, 0):
-                every = int(speed.removesuffix("ms"))
-                self._due[name] = ms - ms % every + every
-                if ".depth." in kind:
-                    self._step_depth(name, one, ms)
-                else:
-                    self._step_quote(name, one, ms)
+                self._step_depth(name, one, ms)
+            else:
+                self._step_quote(name, one, ms)
+
+    def _step_later(self, name: str, kind: str, symbol: str, detail: str, ms: int) -> None:
+        """The best levels whole, or a candle."""
+        if ms < self._due.get(name, 0):
+            return
+        every = _LATER[kind][1]
+        self._due[name] = ms - ms % every + every
+        one = self.market.instruments[symbol]
+        self.publish(name, self._wrapped(name, symbol, ms, self._candle(one, detail) if "kline" in kind else self._limit(one, int(detail))))
+
+    def _limit(self, one: Instrument, depth: int) -> bytes:
+        asks = [field(1, self._level(one, price, one.asks[price])) for price in sorted(one.asks)[:depth]]
+        bids = [field(2, self._level(one, price, one.bids[price])) for price in sorted(one.bids, reverse=True)[:depth]]
+        return field(303, b"".join(asks) + b"".join(bids) + field(3, "spot@public.limit.depth") + field(4, str(one.id - self._shift)))
+
+    def _candle(self, one: Instrument, interval: str) -> bytes:
+        day = self.days[one.symbol]
+        opened, high, low, last = (one.price_text(price) for price in day.ohlc)
+        # Close comes before high and low; the windows are in seconds.
+        body = field(1, interval) + field(2, day.minute * 60) + field(3, opened) + field(4, last) + field(5, high) + field(6, low)
+        return field(308, body + field(7, one.size_text(day.volume)) + field(8, "0") + field(9, day.minute * 60 + 60))
 
     def _gather(self, name: str, changes: list[Change]) -> None:
         bids, asks = self._pending.setdefault(name, ({}, {}))

@@ -29,6 +29,7 @@ EXCHANGES = {
     "bybit_spot": "tape_collectors.simulator.bybit:spot",
     "bybit_linear": "tape_collectors.simulator.bybit:linear",
     "gate_spot": "tape_collectors.simulator.gate:spot",
+    "gate_usdt": "tape_collectors.simulator.gate_futures:usdt",
     "mexc_spot": "tape_collectors.simulator.mexc:spot",
 }
 VENUES = (*EXCHANGES, "polymarket")

@@ -31,6 +31,10 @@ class Series:
         else:
             self.sampler.heard(t)
 
+    def due(self) -> int:
+        """Rows are made behind the next tick."""
+        return self.sampler.next_tick
+
     def write(self, samples: list[Sample]) -> None:
         """One tick."""
         if self.held:
@@ -52,6 +56,10 @@ class Series:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""
         self.sampler.closed(venue, t, s, why)
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
+        """Something is wrong with the venue."""
+        self.sampler.trouble(venue, where, why)
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:
         """For a checkpoint."""

@@ -16,6 +16,7 @@ VENUES = {
     "bybit_spot": "tape_collectors.venues.bybit:SPOT",
     "bybit_linear": "tape_collectors.venues.bybit:LINEAR",
     "gate_spot": "tape_collectors.venues.gate:SPOT",
+    "gate_usdt": "tape_collectors.venues.gate:USDT",
     "mexc_spot": "tape_collectors.venues.mexc:SPOT",
     "polymarket": "tape_collectors.venues.polymarket:POLYMARKET",
 }
@@ -30,6 +31,8 @@ ALIASES = {
     "gate": "gate_spot",
     "gateio": "gate_spot",
     "gate_io": "gate_spot",
+    "gate_perp": "gate_usdt",
+    "gate_futures": "gate_usdt",
     "bybit": "bybit_spot",
     "bybit_perp": "bybit_linear",
 }

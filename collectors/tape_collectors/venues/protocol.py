@@ -148,7 +148,7 @@ class Group(msgspec.Struct, frozen=True):
 
     ``lifetime_s`` > 0: the venue cuts the connection then, so the runtime replaces it, overlapping, well before.
     ``sends_per_s`` is the venue's limit on our frames; ``silence_s`` > 0: with no frame of any kind for so long the
-    link is dead (half-open socket). ``ping_s``: we ping when nothing came for so long.
+    link is dead (half-open socket). ``ping_s``: we ping when nothing came for so long. ``headers``: what the venue wants in the handshake.
     """
 
     name: str
@@ -158,14 +158,16 @@ class Group(msgspec.Struct, frozen=True):
     sends_per_s: float = 5.0
     silence_s: float = 60.0
     ping_s: float = 20.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """REST budget of one host: ``weight`` per ``interval_s``; header that tells what the venue has counted."""
+    """REST budget of one host: ``weight`` per ``interval_s``; header that tells what the venue has counted; headers of our requests."""
 
     weight: int
     interval_s: float
     used_header: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Venue(Protocol):

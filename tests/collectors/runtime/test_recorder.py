@@ -48,7 +48,14 @@ class Watch:
     def record(self, venue: str, s: str, record: Record) -> None:
         """Nothing to do."""
 
+    def due(self) -> int:
+        """Every line's time is wanted."""
+        return 0
+
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
+        """Nothing to do."""
+
+    def trouble(self, venue: str, t: int, where: str, why: str) -> None:
         """Nothing to do."""
 
     def state(self, venue: str, s: str, symbol: str) -> dict[str, object]:

@@ -10,6 +10,7 @@ import pytest
 
 from tape_archive.format.errors import SettingsError
 from tape_archive.format.layout import element, name_of
+from tape_collectors.series.recorder import carried
 from tape_collectors.venues import VENUES, load
 from tape_collectors.venues.instruments import Change, Instrument, changes
 from tests.support.captures import captures
@@ -82,3 +83,11 @@ def test_hostile_names_are_refused_or_stay_inside_the_root(venue: str, name: str
         path = (tmp_path / element(word) / "part.parquet").resolve()
         assert path.is_relative_to(tmp_path) and path.parent.parent == tmp_path and len(path.parent.name.encode()) <= 255
         assert name_of(element(word)) == word
+
+
+def test_channels_are_each_venues_own_and_one_that_nobody_has_is_refused() -> None:
+    venues = [load(name) for name in ("okx_spot", "bybit_linear", "mexc_spot")]
+    found = carried(venues, ["books", "trades", "orderbook.50"])
+    assert found == {"okx_spot": ["books", "trades"], "bybit_linear": ["orderbook.50"], "mexc_spot": []}
+    with pytest.raises(SettingsError, match="unknown channel 'bookz'"):
+        carried(venues, ["books", "bookz"])

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from tape_archive.format.records import Levels
+from tape_collectors.venues.numbers import Id, Ms
 
 MS = 1_000_000
 
@@ -21,13 +22,13 @@ MS = 1_000_000
 class Depth(msgspec.Struct, gc=False):
     """``<symbol>@depth[@speed]``, ``@rpiDepth@500ms``; ``pu`` and ``T`` on futures only. Spot and Futures, "Diff. Book Depth Streams"."""
 
-    U: int
-    u: int
+    U: Id
+    u: Id
     b: Levels
     a: Levels
     s: str = ""
-    E: int = 0
-    pu: int = -1
+    E: Ms = 0
+    pu: Id = -1
     st: int = 1
 
 
@@ -39,49 +40,49 @@ class Partial(msgspec.Struct, gc=False):
     asks: Levels = []
     b: Levels = []
     a: Levels = []
-    lastUpdateId: int = 0
-    u: int = 0
-    E: int = 0
+    lastUpdateId: Id = 0
+    u: Id = 0
+    E: Ms = 0
 
 
 class TradeEvent(msgspec.Struct, gc=False):
     """``@trade``, and spot's ``@blockTrade``: one fill. ``m``: the buyer is the maker, so the taker sold. ``X`` on futures: only MARKET is
     a trade of the book. Spot, "Trade Streams", "Block Trade Streams"; undocumented on futures."""
 
-    t: int
+    t: Id
     p: str
     q: str
     m: bool
     s: str = ""
-    E: int = 0
-    T: int = 0
+    E: Ms = 0
+    T: Ms = 0
     X: str = "MARKET"
 
 
 class AggTrade(msgspec.Struct, gc=False):
     """``@aggTrade``: the fills of one taker order at one price. Spot and Futures, "Aggregate Trade Streams"."""
 
-    a: int
+    a: Id
     p: str
     q: str
     m: bool
     s: str = ""
-    E: int = 0
-    T: int = 0
+    E: Ms = 0
+    T: Ms = 0
     st: int = 1
 
 
 class BookTicker(msgspec.Struct, gc=False):
     """``@bookTicker``; spot has no times. Spot and Futures, "Individual Symbol Book Ticker Streams"."""
 
-    u: int
+    u: Id
     s: str
     b: str
     B: str
     a: str
     A: str
-    E: int = 0
-    T: int = 0
+    E: Ms = 0
+    T: Ms = 0
     st: int = 1
 
 
@@ -90,18 +91,18 @@ class MarkPrice(msgspec.Struct, gc=False):
     contracts. Futures, "Mark Price Stream"."""
 
     s: str
-    E: int
+    E: Ms
     p: str
     i: str = ""
     r: str = ""
-    T: int = 0
+    T: Ms = 0
     st: int = 1
 
 
 class Bar(msgspec.Struct, gc=False):
     """``k`` of a kline event. ``q`` quote volume, ``n`` trades, ``V`` and ``Q`` what takers bought, in base and quote."""
 
-    t: int
+    t: Ms
     i: str
     o: str
     h: str
@@ -111,7 +112,7 @@ class Bar(msgspec.Struct, gc=False):
     x: bool
     s: str = ""
     q: str = ""
-    n: int = -1
+    n: Id = -1
     V: str = ""
     Q: str = ""
 
@@ -121,7 +122,7 @@ class Kline(msgspec.Struct, gc=False):
 
     k: Bar
     s: str = ""
-    E: int = 0
+    E: Ms = 0
 
 
 class Ticker24(msgspec.Struct, gc=False):
@@ -130,7 +131,7 @@ class Ticker24(msgspec.Struct, gc=False):
 
     e: str
     s: str
-    E: int
+    E: Ms
     c: str
     Q: str
     o: str
@@ -139,7 +140,7 @@ class Ticker24(msgspec.Struct, gc=False):
     w: str
     v: str
     q: str
-    n: int = -1
+    n: Id = -1
     st: int = 1
 
 
@@ -148,7 +149,7 @@ class OpenInterest(msgspec.Struct, gc=False):
 
     symbol: str
     openInterest: str
-    time: int
+    time: Ms
 
 
 class Order(msgspec.Struct, gc=False):
@@ -159,7 +160,7 @@ class Order(msgspec.Struct, gc=False):
     q: str
     p: str
     ap: str = ""
-    T: int = 0
+    T: Ms = 0
     st: int = 1
 
 
@@ -167,18 +168,18 @@ class ForceOrder(msgspec.Struct, gc=False):
     """``@forceOrder``: only the latest liquidation of a symbol in each second. Futures, "Liquidation Order Streams"."""
 
     o: Order
-    E: int = 0
+    E: Ms = 0
     st: int = 1
 
 
 class Snapshot(msgspec.Struct, gc=False):
     """REST ``/api/v3/depth`` and ``/fapi/v1/depth``."""
 
-    lastUpdateId: int
+    lastUpdateId: Id
     bids: Levels
     asks: Levels
-    E: int = 0
-    T: int = 0
+    E: Ms = 0
+    T: Ms = 0
 
 
 class Control(msgspec.Struct, gc=False):
@@ -203,9 +204,9 @@ class Event(msgspec.Struct, gc=False):
     """Type, time and symbol of any event; of a raw (not combined) frame all that tells what it is."""
 
     e: str = ""
-    E: int = 0
+    E: Ms = 0
     s: str = ""
-    u: int = 0
+    u: Id = 0
     st: int = 1
 
 
@@ -215,7 +216,7 @@ class ContractInfo(msgspec.Struct, gc=False):
 
     s: str
     cs: str
-    E: int = 0
+    E: Ms = 0
     ct: str = ""
     st: int = 1
 

@@ -2,11 +2,14 @@
 
 1. Sizes of spot and linear are in the base coin (sheet 8.2).
 2. A trade's id is a UUID or a number, and no id follows from another: doubles are known by the last ids seen; a hole cannot be seen.
-3. ``tickers`` of linear send what changed: fields that are absent keep their value since the last snapshot of the connection.
+3. ``tickers`` of linear send what changed: fields that are absent keep their value since the last snapshot of the connection. Mark, index,
+   rate and open interest ride on it; ``openInterest`` counts both sides of each position, and half of it is told.
 4. ``allLiquidation`` names the side of the position: a long that is liquidated is a forced sell.
 5. ``orderbook.1`` is the best bid and offer, whole each time, sent again with the same ``u`` after three quiet seconds: a quote. Its
    ``u`` is not that of the deeper books, so the quote has no id.
-6. The client pings every 20 s; without traffic the venue hangs up after ten minutes.
+6. A refusal may name the topic and no request (spot testnet, captured 2026-09): the request is the one that has the topic, else the oldest
+   that waits.
+7. The client pings every 20 s; without traffic the venue hangs up after ten minutes.
 """
 
 from __future__ import annotations
@@ -17,10 +20,11 @@ from typing import Any
 
 import msgspec
 
-from tape_archive.format.records import BookSnapshot, Candle, Funding, Liquidation, Notice, Quote, Record, Trade, Unknown
+from tape_archive.format.records import BookSnapshot, Candle, Funding, Liquidation, Notice, OpenInterest, Quote, Record, Trade, Unknown
 from tape_collectors.venues.bybit import wire
 from tape_collectors.venues.bybit.depth import DepthBook
 from tape_collectors.venues.bybit.symbols import topic_of
+from tape_collectors.venues.numbers import exact, ms
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Send, Stream
 from tape_collectors.venues.session import BROKEN, MS, SECOND, Session, told
 
@@ -28,6 +32,8 @@ PING_NS = 20 * SECOND
 #: rule 2
 IDS = 2000
 _SPARSE = ("allLiquidation", "publicTrade")
+_PRICES = ("markPrice", "indexPrice", "fundingRate", "nextFundingTime")
+_TOLD = (*_PRICES, "openInterest", "singleOpenInterest")
 _SIDES = {"Buy": "buy", "Sell": "sell"}
 _ORDERBOOK = "/v5/market/orderbook"
 
@@ -57,7 +63,7 @@ class BybitFeed(Session):
         return Stream(name, symbol, channel, dense=not channel.startswith(_SPARSE))
 
     def tick(self, t: int) -> Sequence[Command]:
-        """Rule 6, and what the session repeats."""
+        """Rule 7, and what the session repeats."""
         out = list(super().tick(t))
         if t - self._pinged >= PING_NS:
             self._pinged = t
@@ -77,7 +83,8 @@ class BybitFeed(Session):
         frame = wire.frame(data)
         if not frame.topic:
             return self._answer(t, frame)
-        channel = frame.topic.rpartition(".")[0]
+        # What is no topic is known here, before anything is kept of it.
+        channel = self.stream(frame.topic).channel
         if channel == "orderbook.1":
             records = self._quote(t, frame)
         elif channel.startswith("orderbook."):
@@ -105,11 +112,16 @@ class BybitFeed(Session):
         if frame.op in ("subscribe", "unsubscribe"):
             if frame.success or frame.op == "unsubscribe":
                 return self.accepted(t, frame.req_id)
-            return self.refused(t, frame.req_id, frame.ret_msg)
+            return self.refused(t, frame.req_id or self._meant(frame.ret_msg), frame.ret_msg)
         if frame.type == "COMMAND_RESP":
             # The options socket answers in another shape; it is another product.
             return [Notice(t, "foreign", "an answer of the options socket")], ()
         return [Unknown(t, f"bybit: no topic and no answer: op {frame.op[:20]!r} {frame.ret_msg[:60]!r}")], ()
+
+    def _meant(self, why: str) -> str:
+        """Rule 6."""
+        waiting = [id for id, names in self._asked.items() if names]
+        return next((id for id in waiting if any(name in why for name in self._asked[id])), waiting[0] if waiting else "")
 
     def _depth(self, t: int, frame: wire.Frame) -> Output:
         event = wire.book(frame.data)
@@ -121,15 +133,14 @@ class BybitFeed(Session):
             records = book.snapshot(t, frame.ts, frame.cts, event)
             self.found(frame.topic)
         else:
-            was = book.live
             records = book.delta(t, frame.ts, frame.cts, event)
-            if was and not book.live:
-                return records, [*told(records), *self.lost(t, frame.topic)]
+        # Lost just now, or its snapshot never came (or came broken): the stream speaks, so no watchdog asks for it.
+        needed = () if book.live else self.lost(t, frame.topic)
         stream.first_id = stream.first_id or event.u
         stream.last_id, stream.at = book.last, event.u
         if not self._books:
             records = [record for record in records if isinstance(record, Notice) or type(record).__name__ in ("Gap", "Reset")]
-        return records, told(records)
+        return records, [*told(records), *needed]
 
     def _quote(self, t: int, frame: wire.Frame) -> list[Record]:
         """Rule 5."""
@@ -161,17 +172,20 @@ class BybitFeed(Session):
         ticker = wire.ticker(frame.data)
         held = self._tickers.get(frame.topic)
         if frame.type == "delta" and held is not None:
-            for name in ("markPrice", "indexPrice", "fundingRate", "nextFundingTime"):
+            for name in _TOLD:
                 if not getattr(ticker, name):
                     setattr(ticker, name, getattr(held, name))
-            changed = ticker != held
         else:
-            changed = True
+            held = None
         self._tickers[frame.topic] = ticker
-        if not ticker.markPrice or not changed:
-            return [Notice(t, "statistic", frame.topic)]
-        due = int(ticker.nextFundingTime or 0) * MS
-        return [Funding(t, frame.ts * MS, ticker.symbol, "tickers", ticker.markPrice, ticker.indexPrice, ticker.fundingRate, due)]
+        ts, out = frame.ts * MS, list[Record]()
+        if ticker.markPrice and (held is None or any(getattr(ticker, name) != getattr(held, name) for name in _PRICES)):
+            due = ms(ticker.nextFundingTime or "0") * MS
+            out.append(Funding(t, ts, ticker.symbol, "tickers", ticker.markPrice, ticker.indexPrice, ticker.fundingRate, due))
+        size = _interest(ticker)
+        if size and (held is None or size != _interest(held)):
+            out.append(OpenInterest(t, ts, ticker.symbol, "tickers", size))
+        return out or [Notice(t, "statistic", frame.topic)]
 
     # -- REST ------------------------------------------------------------------------------------------------------------
 
@@ -238,6 +252,13 @@ class BybitFeed(Session):
         if quote := checkpoint.get("quote"):
             out.append(Quote(*quote))
         return out, ()
+
+
+def _interest(ticker: wire.Ticker) -> str:
+    """One side of the open interest (rule 3)."""
+    if ticker.singleOpenInterest or not ticker.openInterest:
+        return ticker.singleOpenInterest
+    return f"{(exact(ticker.openInterest) / 2).normalize():f}"
 
 
 def _candle(t: int, ts: int, symbol: str, channel: str, bar: wire.Bar) -> Candle:

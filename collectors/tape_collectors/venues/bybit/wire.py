@@ -9,6 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from tape_archive.format.records import Levels
+from tape_collectors.venues.numbers import Id, Ms
 
 
 class Frame(msgspec.Struct, gc=False):
@@ -16,8 +17,8 @@ class Frame(msgspec.Struct, gc=False):
 
     topic: str = ""
     type: str = ""
-    ts: int = 0
-    cts: int = 0
+    ts: Ms = 0
+    cts: Ms = 0
     data: msgspec.Raw = msgspec.Raw(b"")
     op: str = ""
     success: bool | None = None
@@ -31,26 +32,26 @@ class Book(msgspec.Struct, gc=False):
     s: str
     b: Levels
     a: Levels
-    u: int
-    seq: int = 0
+    u: Id
+    seq: Id = 0
 
 
 class Fill(msgspec.Struct, gc=False):
     """``publicTrade.<symbol>``: ``S`` is the taker's side. RPI fills come in another order of keys, with numeric ids."""
 
-    T: int
+    T: Ms
     s: str
     S: Literal["Buy", "Sell"]
     v: str
     p: str
     i: str
-    seq: int = 0
+    seq: Id = 0
 
 
 class Forced(msgspec.Struct, gc=False):
     """``allLiquidation.<symbol>``: ``S`` is the side of the position, ``p`` the bankruptcy price."""
 
-    T: int
+    T: Ms
     s: str
     S: Literal["Buy", "Sell"]
     v: str
@@ -58,19 +59,22 @@ class Forced(msgspec.Struct, gc=False):
 
 
 class Ticker(msgspec.Struct, gc=False):
-    """``tickers.<symbol>`` of linear: what is absent has not changed."""
+    """``tickers.<symbol>`` of linear: what is absent has not changed. ``openInterest`` counts both sides of each position, the other one
+    (since 2026-06-11) one."""
 
     symbol: str
     markPrice: str = ""
     indexPrice: str = ""
     fundingRate: str = ""
     nextFundingTime: str = ""
+    openInterest: str = ""
+    singleOpenInterest: str = ""
 
 
 class Bar(msgspec.Struct, gc=False):
     """``kline.<interval>.<symbol>``; times in ms."""
 
-    start: int
+    start: Ms
     interval: str
     open: str
     high: str
@@ -78,7 +82,7 @@ class Bar(msgspec.Struct, gc=False):
     close: str
     volume: str
     confirm: bool
-    timestamp: int = 0
+    timestamp: Ms = 0
 
 
 class RestBook(msgspec.Struct, gc=False):
@@ -87,8 +91,8 @@ class RestBook(msgspec.Struct, gc=False):
     s: str
     b: Levels
     a: Levels
-    u: int = 0
-    ts: int = 0
+    u: Id = 0
+    ts: Ms = 0
 
 
 class RestReply(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The two books of Gate.io spot; the rules are numbered in ``venues.joined.JoinedBook``.
+"""The two books of Gate.io; the rules are numbered in ``venues.joined.JoinedBook``.
 
 Source: v4 docs, *Order book V2* and *Changed order book levels* (2026), announcements 44678 and 44722 (2026-05-06); read 2026-11-20 from
 the project's sheet, section 6.2. docs/venues/gate.md names the test that fails without each rule.

@@ -1,4 +1,4 @@
-"""One Gate.io spot connection: channels, books of both kinds, trades.
+"""One Gate.io connection (spot; see ``futures`` for what differs there): channels, books of both kinds, trades.
 
 1. A push may come before its ack; an ack names its request by ``id``, or by ``payload``, or is the next one of its channel.
 2. Trades of a burst are not ordered (gatews#49): a hole in ``id_market`` is a gap only when it is not filled within ``LATE_NS``.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from tape_archive.format.records import BookLost, BookSnapshot, Candle, Gap, Not
 from tape_collectors.venues.gate import depth, wire
 from tape_collectors.venues.gate.symbols import name_of, wire_of
 from tape_collectors.venues.joined import Event, JoinedBook
+from tape_collectors.venues.numbers import ns
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Reconnect, Stream
 from tape_collectors.venues.session import BROKEN, MS, SECOND, Session, told
 
@@ -27,7 +27,7 @@ from tape_collectors.venues.session import BROKEN, MS, SECOND, Session, told
 LATE_NS = 5 * SECOND
 AHEAD = 5000
 _BOOK = "GET /api/v4/spot/order_book"
-_SPARSE = ("trades", "candlesticks", "tickers")
+_SPARSE = ("trades", "candlesticks", "tickers", "public_liquidates")
 _STATISTICS = ("spot.tickers", "spot.order_book_update_v1", "spot.balances")
 
 
@@ -42,9 +42,12 @@ class Fills(Stream):
 
 
 class GateFeed(Session):
-    """Spot."""
+    """Spot; the futures' feed is made from it."""
 
     per_request = 1
+    product = "spot"
+    #: channels of other products
+    foreign: tuple[str, ...] = ("futures.", "options.")
 
     def __init__(self, *, books: bool = True) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ class GateFeed(Session):
 
     def request(self, id: str, subscribe: bool, names: Sequence[str]) -> str:
         """Rule 5: made at the time of the call."""
-        channel, payload = wire_of(names[0])
+        channel, payload = wire_of(names[0], self.product)
         if subscribe:
             self._pending.setdefault(channel, deque(maxlen=1000)).append(id)
         event = "subscribe" if subscribe else "unsubscribe"
@@ -68,7 +71,8 @@ class GateFeed(Session):
         channel, colon, symbol = name.partition(":")
         if not colon or not channel or not symbol:
             raise ValueError(f"no stream: {name[:60]!r}")
-        return Fills(name, symbol, channel) if channel == "trades" else Stream(name, symbol, channel, dense=not channel.startswith(_SPARSE))
+        numbered = channel == "trades" and self.product == "spot"
+        return Fills(name, symbol, channel) if numbered else Stream(name, symbol, channel, dense=not channel.startswith(_SPARSE))
 
     def ready(self) -> bool:
         """Whether every dense stream has spoken and every book is proven."""
@@ -83,18 +87,26 @@ class GateFeed(Session):
         frame = wire.frame(data)
         if frame.type == "upgrade":
             return [Notice(t, "shutdown", "upgrade")], [Reconnect("the venue upgrades its service", overlap=True)]
-        if frame.method or frame.channel.startswith("futures."):
+        if frame.method or frame.channel.startswith(self.foreign):
             return [Notice(t, "foreign", f"{frame.method}{frame.channel}"[:60])], ()
-        if frame.channel in ("spot.pong", "spot.ping"):
+        if frame.channel in (f"{self.product}.pong", f"{self.product}.ping"):
             return [Notice(t, "pong")], ()
         if frame.event in ("subscribe", "unsubscribe"):
             return self._answer(t, frame)
+        return self.data(t, frame)
+
+    def data(self, t: int, frame: wire.Frame) -> Output:
+        """A channel's data."""
         if frame.channel == "spot.obu":
             one = wire.obu(frame.result)
-            return self._depth(t, name_of("spot.obu", [one.s]), one)
+            name = name_of("spot.obu", [one.s])
+            self.spoke(t, name)
+            return self.pushed(t, name, depth.event(one))
         if frame.channel == "spot.order_book_update":
             push = wire.update(frame.result)
-            return self._depth(t, self._speed(push.s), push)
+            name = self.speed(push.s)
+            self.spoke(t, name)
+            return self.pushed(t, name, depth.event(push))
         if frame.channel == "spot.trades":
             records = self._trades(t, frame.result)
             return records, told(records)
@@ -110,7 +122,7 @@ class GateFeed(Session):
             interval, _, symbol = bar.n.partition("_")
             channel = f"candlesticks.{interval}"
             self.spoke(t, f"{channel}:{symbol}")
-            opened = int(bar.t) * SECOND
+            opened = ns(str(bar.t), SECOND)
             prices = bar.o, bar.h, bar.l, bar.c
             return [Candle(t, frame.time_ms * MS, symbol, channel, opened, interval, *prices, bar.a, bar.w)], ()
         if frame.channel == "spot.order_book":
@@ -123,7 +135,8 @@ class GateFeed(Session):
             return [Notice(t, "statistic", frame.channel)], ()
         return [Unknown(t, f"gate: no decoder for channel {frame.channel[:40]!r} event {frame.event[:20]!r}")], ()
 
-    def _speed(self, symbol: str) -> str:
+    def speed(self, symbol: str) -> str:
+        """The stream of a book of changes: its frames do not say which of the two it is."""
         names = [f"order_book_update.{speed}:{symbol}" for speed in ("100ms", "20ms")]
         return next((name for name in names if name in self._known), names[0])
 
@@ -144,9 +157,9 @@ class GateFeed(Session):
 
     # -- books -----------------------------------------------------------------------------------------------------------
 
-    def _depth(self, t: int, name: str, push: wire.Obu | wire.Update) -> Output:
-        event = depth.event(push)
-        stream = self.spoke(t, name)
+    def pushed(self, t: int, name: str, event: Event) -> Output:
+        """One push of a book."""
+        stream = self.stream(name)
         book = self._depths.get(name)
         if book is None:
             book = self._depths[name] = depth.book(stream.symbol, stream.channel)
@@ -171,14 +184,18 @@ class GateFeed(Session):
         book.asked_t = t
         delay = min(8.0, 0.25 * 2 ** min(book.attempts, 6)) if book.attempts else 0.0
         book.attempts += 1
-        return [Fetch(f"{_BOOK}?currency_pair={book.symbol}&limit=100&with_id=true", delay_s=delay)]
+        return [Fetch(self.book_request(book.symbol, book.channel), delay_s=delay)]
+
+    def book_request(self, symbol: str, channel: str = "") -> str:
+        """100 levels, numbered as the books are; more of them would be old (rule of the sheet, 6.2)."""
+        return f"{_BOOK}?currency_pair={symbol}&limit=100&with_id=true"
 
     def fetched(self, t: int, request: str, data: bytes) -> Output:
         """A REST book, for the books that are joined to it."""
-        snapshot = self._rest(request, data)
-        if snapshot is None or not self._books:
+        found = self.rest(request, data)
+        if found is None or not self._books:
             return NOTHING
-        symbol = _asked(request)
+        symbol, snapshot = found
         records: list[Record] = []
         commands: list[Command] = []
         for name, book in self._depths.items():
@@ -193,26 +210,29 @@ class GateFeed(Session):
                 records += joined
         return (records, commands) if records or commands else NOTHING
 
-    def _rest(self, request: str, data: bytes) -> Event | None:
+    def rest(self, request: str, data: bytes) -> tuple[str, Event] | None:
+        """(market, book) of a reply; None: another request, or no book."""
         if not request.startswith(f"{_BOOK}?"):
             return None
         try:
             book = wire.rest_book(data)
         except BROKEN:
             return None
-        return Event(book.id, book.id, book.update * MS, book.bids, book.asks, True)
+        symbol = request.partition("currency_pair=")[2].partition("&")[0]
+        return symbol, Event(book.id, book.id, book.update * MS, book.bids, book.asks, True)
 
     def anchor(self, symbol: str) -> Fetch | None:
-        """100 levels, numbered as the books are."""
+        """A book to compare with."""
         live = any(book.live and book.symbol == symbol for book in self._depths.values())
-        return Fetch(f"{_BOOK}?currency_pair={symbol}&limit=100&with_id=true", retries=0) if live else None
+        return Fetch(self.book_request(symbol), retries=0) if live else None
 
     def anchored(self, t: int, request: str, data: bytes) -> BookSnapshot | None:
         """The reply to it."""
-        event = self._rest(request, data)
-        if event is None or not event.last:
+        found = self.rest(request, data)
+        if found is None or not found[1].last:
             return None
-        return BookSnapshot(t, event.ts, _asked(request), "order_book", event.last, event.bids, event.asks, "rest")
+        symbol, event = found
+        return BookSnapshot(t, event.ts, symbol, "order_book", event.last, event.bids, event.asks, "rest")
 
     # -- trades ----------------------------------------------------------------------------------------------------------
 
@@ -221,7 +241,7 @@ class GateFeed(Session):
         out: list[Record] = []
         for fill in found if isinstance(found, list) else [found]:
             stream = self.spoke(t, f"trades:{fill.currency_pair}")
-            ts = int(Decimal(fill.create_time_ms) * MS)
+            ts = ns(fill.create_time_ms, MS)
             trade = Trade(t, ts, fill.currency_pair, "trades", str(fill.id_market or fill.id), fill.price, fill.amount, fill.side)
             if not fill.id_market or not isinstance(stream, Fills):
                 out.append(trade)
@@ -286,7 +306,3 @@ class GateFeed(Session):
         if quote := checkpoint.get("quote"):
             out.append(Quote(*quote))
         return out, ()
-
-
-def _asked(request: str) -> str:
-    return request.partition("currency_pair=")[2].partition("&")[0]

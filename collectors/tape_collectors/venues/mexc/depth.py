@@ -13,7 +13,7 @@ from typing import Any
 
 from tape_collectors.venues.joined import Event, JoinedBook
 from tape_collectors.venues.mexc import wire
-from tape_collectors.venues.session import MS
+from tape_collectors.venues.numbers import whole
 
 
 def book(symbol: str, channel: str) -> JoinedBook:
@@ -21,9 +21,9 @@ def book(symbol: str, channel: str) -> JoinedBook:
     return JoinedBook(symbol, channel)
 
 
-def event(depth: Any, ms: int) -> Event:
+def event(depth: Any, ts: int) -> Event:
     """An ``aggre.depth`` message as an event; either side may be left out."""
-    first, last = int(depth.fromVersion), int(depth.toVersion)
+    first, last = whole(depth.fromVersion), whole(depth.toVersion)
     if not 0 < first <= last:
         raise ValueError(f"versions {first} to {last}")
-    return Event(first, last, ms * MS, wire.levels(depth.bids), wire.levels(depth.asks))
+    return Event(first, last, ts, wire.levels(depth.bids), wire.levels(depth.asks))

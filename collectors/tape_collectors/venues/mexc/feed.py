@@ -23,6 +23,7 @@ from tape_archive.format.records import BookLost, BookSnapshot, Candle, Gap, Not
 from tape_collectors.venues.joined import Event, JoinedBook
 from tape_collectors.venues.mexc import depth, wire
 from tape_collectors.venues.mexc.symbols import stream_of
+from tape_collectors.venues.numbers import stamp, whole
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Send, Stream
 from tape_collectors.venues.session import BROKEN, MS, SECOND, Session, told
 
@@ -86,10 +87,10 @@ class MexcFeed(Session):
         name = wrapper.channel
         stream = self.spoke(t, name)
         if wrapper.HasField("depth"):
-            return self._depth(t, stream, depth.event(wrapper.depth, wrapper.sendTime))
+            return self._depth(t, stream, depth.event(wrapper.depth, stamp(wrapper.sendTime, MS)))
         if wrapper.HasField("deals"):
             return self._deals(t, stream, wrapper.deals.deals), ()
-        ts = wrapper.sendTime * MS
+        ts = stamp(wrapper.sendTime, MS)
         if wrapper.HasField("best"):
             best = wrapper.best
             if not best.bidPrice or not best.askPrice:
@@ -99,10 +100,10 @@ class MexcFeed(Session):
         if wrapper.HasField("limit"):
             limit = wrapper.limit
             sides = wire.levels(limit.bids), wire.levels(limit.asks)
-            return [BookSnapshot(t, ts, stream.symbol, stream.channel, int(limit.version), *sides, "top")], ()
+            return [BookSnapshot(t, ts, stream.symbol, stream.channel, whole(limit.version), *sides, "top")], ()
         if wrapper.HasField("bar"):
             bar = wrapper.bar
-            opened, prices = bar.windowStart * SECOND, (bar.open, bar.high, bar.low, bar.close)
+            opened, prices = stamp(bar.windowStart, SECOND), (bar.open, bar.high, bar.low, bar.close)
             # No bar says that it is closed: the first frame of the next one does.
             return [Candle(t, ts, stream.symbol, stream.channel, opened, bar.interval, *prices, bar.volume, False)], ()
         return [Notice(t, "empty", name[:80])], ()
@@ -176,7 +177,7 @@ class MexcFeed(Session):
                 seen[deal.tradeId] = None
                 if len(seen) > IDS:
                     seen.popitem(last=False)
-            out.append(Trade(t, deal.time * MS, stream.symbol, stream.channel, deal.tradeId, deal.price, deal.quantity, side))
+            out.append(Trade(t, stamp(deal.time, MS), stream.symbol, stream.channel, deal.tradeId, deal.price, deal.quantity, side))
         return out
 
     # -- REST ------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError, Message
 
 from tape_archive.format.records import Levels
+from tape_collectors.venues.numbers import Id, Ms
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _TYPES = {"string": _FIELD.TYPE_STRING, "int64": _FIELD.TYPE_INT64, "int32": _FIELD.TYPE_INT32}
@@ -109,10 +110,10 @@ class Answer(msgspec.Struct, gc=False):
 class RestBook(msgspec.Struct, gc=False):
     """``/api/v3/depth``."""
 
-    lastUpdateId: int
+    lastUpdateId: Id
     bids: Levels
     asks: Levels
-    timestamp: int = 0
+    timestamp: Ms = 0
 
 
 class Pair(msgspec.Struct):

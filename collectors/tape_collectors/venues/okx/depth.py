@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Gap, Levels, Notice, Record, Reset
+from tape_collectors.venues.numbers import ms
 from tape_collectors.venues.okx import wire
 from tape_collectors.venues.okx.wire import Book, Row
 from tape_collectors.venues.session import MS
@@ -56,7 +57,7 @@ class DepthBook:
     def snapshot(self, t: int, book: Book, source: str = "ws") -> list[Record]:
         """Rule 1."""
         self.kept.clear()
-        self.last, self.last_t, self.ts, self.live = book.seqId, t, int(book.ts), True
+        self.last, self.last_t, self.ts, self.live = book.seqId, t, ms(book.ts), True
         return [
             BookSnapshot(
                 t, self.ts * MS, self.symbol, self.channel, max(book.seqId, 0), self._rows(book.bids), self._rows(book.asks), source
@@ -80,7 +81,7 @@ class DepthBook:
             delta = self._delta(t, book)
             self._took(t, book)
             return [*out, delta]
-        if book.seqId <= self.last and int(book.ts) <= self.ts:
+        if book.seqId <= self.last and ms(book.ts) <= self.ts:
             return [Notice(t, "duplicate", f"{self.symbol} {self.channel} seqId={book.seqId}")]
         return self._broken(t, book)
 
@@ -110,7 +111,7 @@ class DepthBook:
         self.kept.extend((at, raw.encode()) for at, raw in state["kept"])
 
     def _took(self, t: int, book: Book) -> None:
-        self.last, self.last_t, self.ts = book.seqId, t, int(book.ts)
+        self.last, self.last_t, self.ts = book.seqId, t, ms(book.ts)
 
     def _broken(self, t: int, book: Book) -> list[Record]:
         """Rules 2 and 5."""
@@ -125,7 +126,7 @@ class DepthBook:
 
     def _delta(self, t: int, book: Book) -> BookDelta:
         first, last = max(book.prevSeqId, -1) + 1, max(book.seqId, 0)
-        return BookDelta(t, int(book.ts) * MS, self.symbol, self.channel, first, last, self._rows(book.bids), self._rows(book.asks))
+        return BookDelta(t, ms(book.ts) * MS, self.symbol, self.channel, first, last, self._rows(book.bids), self._rows(book.asks))
 
     def _rows(self, rows: list[Row]) -> Levels:
         return [self.sized(row) for row in rows]

@@ -1,8 +1,7 @@
 """One OKX connection: channels, pings, books, trades, prices of derivatives, contract sizes.
 
-1. Sizes of derivatives are contracts on the wire and base coins in every record. What one contract is comes from ``instruments``, asked
-   by the feed for each instrument when its first frame comes; until the answer is there the instrument's frames wait (``WAITING``), and are
-   read in order when it comes. So nothing is ever given in contracts, and a replay does the same.
+1. Sizes of derivatives are contracts on the wire and base coins in every record (see ``venues.contracts``). What one contract is comes
+   from ``instruments``.
 2. ``trades`` are aggregates: ``tradeId`` is the last of ``count`` fills, so ids step by ``count``; a larger step is a gap.
    ``trades-all`` are single fills: ids step by one.
 3. An id that was there, or an older one, is doubled: a notice.
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -33,16 +31,16 @@ from tape_archive.format.records import (
     Trade,
     Unknown,
 )
+from tape_collectors.venues.contracts import Contracts, base
+from tape_collectors.venues.numbers import exact, ms, whole
 from tape_collectors.venues.okx import symbols, wire
 from tape_collectors.venues.okx.depth import DepthBook
 from tape_collectors.venues.okx.events import Events
-from tape_collectors.venues.okx.symbols import arg_of, base, name_of
+from tape_collectors.venues.okx.symbols import arg_of, name_of
 from tape_collectors.venues.protocol import NOTHING, Command, Fetch, Output, Reconnect, Send, Stream
 from tape_collectors.venues.session import BROKEN, MS, SECOND, Session, told
 
 QUIET_NS = 15 * SECOND
-#: rule 1
-WAITING = 5000
 #: rule 6
 BUDGET = 440
 HOUR_NS = 3600 * SECOND
@@ -51,7 +49,6 @@ REST_NS = 5 * SECOND
 _SPARSE = ("trades", "liquidation-orders", "funding-rate", "open-interest", "index-tickers", "mark-price", "candle")
 _BOOKS = "GET /api/v5/market/books"
 _INSTRUMENTS = "GET /api/v5/public/instruments"
-_KNOWN = ("tickers", "open-interest")
 
 
 class OkxFeed(Session):
@@ -63,10 +60,9 @@ class OkxFeed(Session):
         super().__init__()
         self._product = product
         self._books = books
-        self._contracts: dict[str, str] = {}
-        self._waiting: dict[str, deque[tuple[int, wire.Frame]]] = {}
+        self._contracts: Contracts[wire.Frame] = Contracts(self._ask, wire.frame)
         self._depths: dict[str, DepthBook] = {}
-        self._events = Events(self._contracts)
+        self._events = Events(self._contracts.known)
         self._spent: deque[int] = deque()
         self._heard_t = 0
         self._rest_t: dict[str, int] = {}
@@ -160,17 +156,14 @@ class OkxFeed(Session):
     def _sized(self, t: int, frame: wire.Frame) -> Output:
         """Rule 1."""
         symbol = frame.arg.instId
-        needs = self._product != "SPOT" and frame.arg.channel.startswith(("books", "bbo", "trades"))
-        if not needs or symbol in self._contracts or not self._books:
+        needs = self._product != "SPOT" and frame.arg.channel.startswith(("books", "bbo", "trades", "candle", "open-interest"))
+        if not needs or symbol in self._contracts.known or not self._books:
             return self._decode(t, frame)
-        waiting = self._waiting.get(symbol)
-        if waiting is not None:
-            waiting.append((t, frame))
-            if len(waiting) == WAITING:
-                return [Notice(t, "waiting", f"{symbol}: what one contract is was not told; older frames are on the tape alone")], ()
-            return NOTHING
-        self._waiting[symbol] = deque([(t, frame)], maxlen=WAITING)
-        return (), [Fetch(f"{_INSTRUMENTS}?instType={self._product}&instId={symbol}", weight=2)]
+        return self._contracts.hold(t, symbol, frame)
+
+    def _ask(self, symbol: str) -> Fetch:
+        one = "" if symbol.startswith("*") else f"&instId={symbol}"
+        return Fetch(f"{_INSTRUMENTS}?instType={self._product}{one}", weight=2)
 
     def _decode(self, t: int, frame: wire.Frame) -> Output:
         channel, name = frame.arg.channel, name_of(frame.arg)
@@ -183,15 +176,24 @@ class OkxFeed(Session):
             return self._events.quotes(t, frame), ()
         if channel == "books5":
             return self._events.tops(t, frame), ()
-        if channel in _KNOWN:
+        if channel == "tickers":
             return [Notice(t, "statistic", name[:60])], ()
+        if channel == "open-interest":
+            return self._events.interest(t, frame), ()
         if channel.startswith("candle"):
             return self._events.candles(t, frame), ()
         if channel == "liquidation-orders":
-            return self._events.forced(t, frame), ()
+            return self._forced(t, frame)
         if channel in ("mark-price", "index-tickers", "funding-rate"):
             return self._events.prices(t, frame), ()
         return [Unknown(t, f"okx: no decoder for channel {channel[:40]!r}")], ()
+
+    def _forced(self, t: int, frame: wire.Frame) -> Output:
+        """Liquidations come for a whole product, also of instruments that are on other connections: its whole list is asked for, once."""
+        every = f"*{self._product}"
+        if self._books and every not in self._contracts.known and not self._events.knows(frame):
+            return self._contracts.hold(t, every, frame)
+        return self._events.forced(t, frame), ()
 
     def _depth(self, t: int, frame: wire.Frame, name: str) -> Output:
         book = self._depths.get(name)
@@ -220,8 +222,8 @@ class OkxFeed(Session):
         stream = self.stream(name)
         channel, out = frame.arg.channel, list[Record]()
         for fill in wire.fills(frame.data):
-            number = int(fill.tradeId)
-            first = number - int(fill.count or 1) + 1
+            number = whole(fill.tradeId)
+            first = number - whole(fill.count or "1") + 1
             if number <= stream.last_id:
                 out.append(Notice(t, "duplicate", f"{name} {number}"[:80]))
                 continue
@@ -229,8 +231,8 @@ class OkxFeed(Session):
                 out.append(Gap(t, fill.instId, channel, stream.last_t, stream.last_id + 1, first - 1, "ids"))
             stream.first_id = stream.first_id or first
             stream.last_id = number
-            size = base(fill.sz, self._contracts.get(fill.instId, "1"), fill.px)
-            out.append(Trade(t, int(fill.ts) * MS, fill.instId, channel, fill.tradeId, fill.px, size, fill.side))
+            size = base(fill.sz, self._contracts.known.get(fill.instId, "1"), fill.px)
+            out.append(Trade(t, ms(fill.ts) * MS, fill.instId, channel, fill.tradeId, fill.px, size, fill.side))
         return out
 
     # -- REST ------------------------------------------------------------------------------------------------------------
@@ -242,27 +244,27 @@ class OkxFeed(Session):
         """What one contract is (rule 1), or a book (rule 7)."""
         try:
             if request.startswith(f"{_INSTRUMENTS}?"):
-                return self._told_contracts(t, data)
+                return self._told_contracts(request, data)
             if request.startswith(f"{_BOOKS}?"):
                 return self._joined(t, request, data)
         except (*BROKEN, ArithmeticError, VenueProtocolError) as error:
             return [Unknown(t, f"okx: {request[:60]}: {str(error)[:100]}")], ()
         return NOTHING
 
-    def _told_contracts(self, t: int, data: bytes) -> Output:
-        for row in symbols.rows(data):
-            if Decimal(row.ctVal or "1") > 0 and Decimal(row.ctMult or "1") > 0:
-                self._contracts.setdefault(row.instId, symbols.contract(row))
+    def _told_contracts(self, request: str, data: bytes) -> Output:
+        positive = (row for row in symbols.rows(data) if exact(row.ctVal or "1") > 0 and exact(row.ctMult or "1") > 0)
+        known = [(row.instId, symbols.contract(row)) for row in positive]
+        if "&instId=" not in request:
+            known.append((f"*{self._product}", "1"))
         records: list[Record] = []
         commands: list[Command] = []
-        for symbol in [symbol for symbol in self._waiting if symbol in self._contracts]:
-            for at, frame in self._waiting.pop(symbol):
-                try:
-                    more, asked = self._decode(at, frame)
-                except BROKEN as error:
-                    more, asked = [Unknown(at, f"okx: {str(error)[:120]}")], ()
-                records += more
-                commands += asked
+        for at, frame in self._contracts.told(known):
+            try:
+                more, asked = self._decode(at, frame)
+            except BROKEN as error:
+                more, asked = [Unknown(at, f"okx: {str(error)[:120]}")], ()
+            records += more
+            commands += asked
         return records, commands
 
     def _joined(self, t: int, request: str, data: bytes) -> Output:
@@ -307,7 +309,7 @@ class OkxFeed(Session):
             return None
         row = self._events.row(symbol)
         return BookSnapshot(
-            t, int(book.ts) * MS, symbol, "books", book.seqId, [row(one) for one in book.bids], [row(one) for one in book.asks], "rest"
+            t, ms(book.ts) * MS, symbol, "books", book.seqId, [row(one) for one in book.bids], [row(one) for one in book.asks], "rest"
         )
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------
@@ -321,10 +323,8 @@ class OkxFeed(Session):
                 fields["ids"][stream.name] = [stream.first_id, stream.last_id, stream.first_t, stream.last_t]
         for name, book in self._depths.items():
             out[book.symbol].setdefault("states", {})[name] = book.state()
-        for symbol, value in self._contracts.items():
-            out.setdefault(symbol, {"symbol": symbol, "ids": {}})["contract"] = value
-        for symbol, frames in self._waiting.items():
-            out[symbol]["waiting"] = [[at, msgspec.json.encode(frame).decode()] for at, frame in frames]
+        for symbol, more in self._contracts.state().items():
+            out.setdefault(symbol, {"symbol": symbol, "ids": {}}).update(more)
         for symbol, prices in self._events.fundings.items():
             out.setdefault(symbol, {"symbol": symbol, "ids": {}})["prices"] = prices
         return list(out.values())
@@ -335,12 +335,9 @@ class OkxFeed(Session):
         for name, (first_id, last_id, first_t, last_t) in checkpoint["ids"].items():
             stream = self.streams.setdefault(name, self.stream(name))
             stream.first_id, stream.last_id, stream.first_t, stream.last_t = first_id, last_id, first_t, last_t
-        if "contract" in checkpoint:
-            self._contracts[symbol] = checkpoint["contract"]
+        self._contracts.restore(symbol, checkpoint)
         if "prices" in checkpoint:
             self._events.fundings[symbol] = dict(checkpoint["prices"])
-        if waiting := checkpoint.get("waiting"):
-            self._waiting[symbol] = deque(((at, wire.frame(text.encode())) for at, text in waiting), maxlen=WAITING)
         out: list[Record] = []
         states = dict(checkpoint.get("states", {}))
         with_levels = next((name for name, state in states.items() if state["live"]), "") if self._books and "bids" in checkpoint else ""

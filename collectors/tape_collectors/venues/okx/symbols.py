@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 from difflib import get_close_matches
-from functools import lru_cache
 
 from tape_archive.format.errors import SettingsError, VenueProtocolError
 from tape_collectors.venues.instruments import Instrument
+from tape_collectors.venues.numbers import exact
 from tape_collectors.venues.okx import wire
 from tape_collectors.venues.session import BROKEN
 
@@ -84,7 +83,10 @@ def rows(data: bytes) -> list[wire.Listed]:
 
 def instruments(data: bytes) -> dict[str, Instrument]:
     """What the reply lists, by symbol. Raises VenueProtocolError."""
-    return {row.instId: _instrument(row) for row in rows(data)}
+    try:
+        return {row.instId: _instrument(row) for row in rows(data)}
+    except BROKEN as error:
+        raise VenueProtocolError(f"okx instruments: {error}") from None
 
 
 def _instrument(row: wire.Listed) -> Instrument:
@@ -96,7 +98,7 @@ def contract(row: wire.Listed) -> str:
     """The base-coin value of one unit of size: 1 on spot, ``ctVal`` x ``ctMult`` on linear contracts; ``/`` and dollars on inverse ones."""
     if not row.ctVal:
         return "1"
-    value = Decimal(row.ctVal) * Decimal(row.ctMult or "1")
+    value = exact(row.ctVal) * exact(row.ctMult or "1")
     return f"/{value.normalize():f}" if row.ctType == "inverse" else f"{value.normalize():f}"
 
 
@@ -107,14 +109,3 @@ def check_symbols(symbols: Sequence[str], data: bytes, venue: str) -> None:
         if symbol not in known:
             near = get_close_matches(symbol, known, n=1)
             raise SettingsError(f"{venue} does not list {symbol!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-
-
-@lru_cache(maxsize=65_536)
-def base(size: str, contract: str, price: str = "") -> str:
-    """A size in the base coin, as exact decimal text (12 digits for inverse contracts, whose value depends on the price)."""
-    if contract == "1":
-        return size
-    if contract.startswith("/"):
-        value = Decimal(size) * Decimal(contract[1:])
-        return f"{value / Decimal(price):.12g}" if value else "0"
-    return f"{(Decimal(size) * Decimal(contract)).normalize():f}"

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from tape_collectors.venues.numbers import Id
+
 Side = Literal["buy", "sell"]
 #: ``[price, size, "0", orders]``
 Row = Annotated[list[str], msgspec.Meta(min_length=2)]
@@ -42,8 +44,8 @@ class Book(msgspec.Struct, gc=False):
     bids: list[Row]
     asks: list[Row]
     ts: str
-    seqId: int = -2
-    prevSeqId: int = -2
+    seqId: Id = -2
+    prevSeqId: Id = -2
 
 
 class Fill(msgspec.Struct, gc=False):
@@ -81,6 +83,15 @@ class FundingRate(msgspec.Struct, gc=False):
     fundingRate: str
     fundingTime: str
     ts: str = "0"
+
+
+class Interest(msgspec.Struct, gc=False):
+    """``open-interest``: ``oi`` in contracts, ``oiCcy`` in coins."""
+
+    instId: str
+    oi: str
+    ts: str
+    oiCcy: str = ""
 
 
 class Detail(msgspec.Struct, gc=False):
@@ -130,6 +141,7 @@ fills = msgspec.json.Decoder(list[Fill]).decode
 marks = msgspec.json.Decoder(list[Mark]).decode
 indexes = msgspec.json.Decoder(list[Index]).decode
 rates = msgspec.json.Decoder(list[FundingRate]).decode
+interests = msgspec.json.Decoder(list[Interest]).decode
 liquidations = msgspec.json.Decoder(list[Liquidations]).decode
 bars = msgspec.json.Decoder(list[Bar]).decode
 listed = msgspec.json.Decoder(list[Listed]).decode

@@ -183,3 +183,30 @@ def test_fuzz() -> None:
         assert all(not isinstance(record, Unknown) or len(record.why) < 300 for record in records)
         if t % 500 == 0:
             feed = LINEAR.feed("public")
+
+
+def test_a_book_whose_snapshot_never_came_is_subscribed_anew() -> None:
+    """The stream speaks, so the watchdog has nothing to say; without the whole book its changes prove nothing."""
+    feed = SPOT.feed("public")
+    feed.want(1, ["orderbook.200.BTCUSDT"])
+
+    def delta(u: int) -> bytes:
+        book = {"s": "BTCUSDT", "b": [["9", "1"]], "a": [], "u": u}
+        return msgspec.json.encode({"topic": "orderbook.200.BTCUSDT", "type": "delta", "ts": u, "data": book, "cts": u})
+
+    told = [sent(feed.receive(t * 10**9, delta(t))[1]) for t in range(5, 8)]
+    assert [[one["op"] for one in some] for some in told] == [["unsubscribe", "subscribe"], [], []], "asked once"
+    assert [one["op"] for one in sent(feed.tick(11 * 10**9))] == ["unsubscribe", "subscribe"], "and again if none comes"
+
+
+@pytest.mark.captures
+def test_a_refusal_that_names_a_topic_and_no_request() -> None:
+    """As captured on the spot testnet in 2026-09: no req_id."""
+    (refusal,) = [frame for frame in frames() if b"Invalid symbol" in frame]
+    assert b"req_id" not in refusal
+    feed = SPOT.feed("public")
+    feed.want(1, [*(f"publicTrade.S{number}" for number in range(10)), "orderbook.50.NOSUCHSYM", "orderbook.50.BTCUSDT"])
+    commands = feed.receive(2, refusal)[1]
+    assert [one["args"] for one in sent(commands)] == [["orderbook.50.NOSUCHSYM"], ["orderbook.50.BTCUSDT"]], "one by one"
+    (mark,) = [command for command in feed.receive(3, refusal)[1] if isinstance(command, Mark)]
+    assert mark.fields["symbol"] == "NOSUCHSYM" and mark.fields["channel"] == "orderbook.50"

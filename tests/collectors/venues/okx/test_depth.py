@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tape_archive.format.records import BookDelta, BookSnapshot, Gap, Record, Reset
 from tape_collectors.market.book import Book
+from tape_collectors.venues.contracts import base
 from tape_collectors.venues.okx import wire
 from tape_collectors.venues.okx.depth import KEPT, DepthBook
-from tape_collectors.venues.okx.symbols import base
 
 
 def plain(row: wire.Row) -> tuple[str, str]:
