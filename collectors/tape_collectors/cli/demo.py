@@ -55,7 +55,8 @@ class _Demo:
         process = self.processes.pop(name)
         if process.poll() is None:
             process.send_signal(how)
-        return process.wait(timeout=15)
+        # It drains within 5 s; a machine that does twenty things at once gives it less of them.
+        return process.wait(timeout=60)
 
     # -- the minute --------------------------------------------------------------------------------------------------------
 
