@@ -69,6 +69,8 @@ class TapeTables:
         self.rows = rows
         self.path = root / "state" / f"tables-{element(venue)}-{element(stream)}.cursor"
         self.ended = False
+        #: runs whose beginning was read
+        self.runs = 0
         self.inserted = 0
         #: rows by how long they took: within each of DELAYS, and longer
         self.delays = [0] * (len(DELAYS) + 1)
@@ -166,7 +168,7 @@ class TapeTables:
         if run != self._run:
             if self._run:
                 self.rows.closed(None)
-            self._run, self._replay = run, Replay(self._feed)
+            self._run, self._replay, self.runs = run, Replay(self._feed), self.runs + 1
 
     def _flush(self, t: int, everything: bool = False) -> None:
         # A batch costs a store much of the same, however few rows it has: who is behind catches up by making fewer.
@@ -242,12 +244,14 @@ class TableWriter:
         self.failures = 0
         self.why = ""
         self._stop_at = 0.0
+        self._runs = [one.runs for one in tapes]
         self._status = status
         self._told = 0.0
 
     def stop(self) -> None:
         """End soon."""
         if not self._stop_at:
+            self._runs = [one.runs for one in self.tapes]
             self._stop_at = time.monotonic() + self.drain_s
 
     def run(self, *, once: bool = False) -> bool:
@@ -257,6 +261,10 @@ class TableWriter:
             try:
                 moved = [one.step() for one in self.tapes]
                 self._tell()
+                if self._stop_at and all(one.runs > runs or not one.t for one, runs in zip(self.tapes, self._runs, strict=True)):
+                    # The recorder died, and the next one records already: its own writer waits for this one to go.
+                    self._save()
+                    return True
                 if not any(moved):
                     if once or (self._stop_at and all(one.ended or not one.t for one in self.tapes)):
                         self._save()
