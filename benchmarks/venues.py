@@ -41,7 +41,12 @@ def main() -> None:
             endpoints = [word for item in json.loads(ports.read_text()).items() for word in ("--endpoint", "=".join(item))]
             record = [sys.executable, "-m", "tape_collectors.cli.cex_record", "--root", str(root), "--venues", venues, "--hz", str(HZ)]
             options = ["--ticks", "--split-hours", "0", "--metrics-port", "-1", "--rest-every", "60", "--log-level", "warning"]
-            met = watch(subprocess.Popen([*pinned(1), *record, *options, *endpoints]), seconds, root)
+            recorder = subprocess.Popen([*pinned(1), *record, *options, *endpoints])
+            try:
+                met = watch(recorder, seconds, root)
+            finally:
+                recorder.kill()
+                recorder.wait()
         finally:
             server.terminate()
             server.wait()
@@ -51,6 +56,8 @@ def main() -> None:
 def watch(recorder: subprocess.Popen[bytes], seconds: float, root: Path) -> bool:
     """Samples of memory every second, CPU over the whole time, then the rows. Gives whether all is as it should be."""
     process, memory = psutil.Process(recorder.pid), []
+    while not (root / "state" / "cex.status.json").exists() and recorder.poll() is None:
+        time.sleep(0.1)
     time.sleep(10)
     begun, used = time.monotonic(), sum(process.cpu_times()[:2])
     frames = json.loads((root / "state" / "cex.status.json").read_text())["frames"]
