@@ -206,9 +206,17 @@ class Sampler:
 
     def record(self, venue: str, s: str, record: Record) -> None:
         """Take one record of epoch ``s`` of ``venue``."""
+        # Two of three records are trades and quotes: they go the short way.
+        kind = type(record)
+        if kind is Trade:
+            return
         market = self.markets.get((venue, getattr(record, "symbol", "")))
-        if market is not None:
-            market.record(s, record)
+        if market is None:
+            return
+        if kind is Quote and (side := market.sides.get(s)) is not None:
+            side.quote = record  # type: ignore[assignment]
+            return
+        market.record(s, record)
 
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """Epoch ``s`` of ``venue`` is over."""

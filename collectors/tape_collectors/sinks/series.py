@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tape_archive.format import cursor
@@ -15,6 +16,8 @@ class Series:
 
     def __init__(self, root: Path, setup: Setup) -> None:
         self.sampler = Sampler(setup)
+        #: takes one record of an epoch of a venue
+        self.record: Callable[[str, str, Record], None] = self.sampler.record
         self.file = CsvFile(root, setup)
         self.held = False
         self._waiting: list[list[Sample]] = []
@@ -48,10 +51,6 @@ class Series:
         for samples in self._waiting:
             self.file.write(samples)
         self._waiting.clear()
-
-    def record(self, venue: str, s: str, record: Record) -> None:
-        """Take one record."""
-        self.sampler.record(venue, s, record)
 
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""
