@@ -168,7 +168,9 @@ async def test_a_venue_that_is_away_or_refuses_is_tried_on() -> None:
         book = Book()
         async with running(venue, book) as pool:
             await until(lambda: counting.sockets)
-            assert pool.failures == 3 and [kind for kind, _, _ in book.events] == ["unconnected"] * 3 + ["open"], "an attempt that failed is said, and no epoch"
+            assert pool.failures == 3 and [kind for kind, _, _ in book.events] == ["unconnected"] * 3 + ["open"], (
+                "an attempt that failed is said, and no epoch"
+            )
 
 
 async def test_a_ban_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
