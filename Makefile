@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
-.PHONY: bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
+.PHONY: bench-harvest bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -42,6 +42,10 @@ bench-storage: $(VENV)/.installed ## how small tick Parquet is, and how fast an 
 
 bench-features: $(VENV)/.installed ## what OFI, CVD, z-scores and the rest cost for each trade and book update, beside pandas
 	$(BIN)/python -m benchmarks.features
+
+bench-harvest: $(VENV)/.installed ## a day of ofi-record against the simulated market and its report; the same with defects, each of which must be told
+	$(BIN)/python -m benchmarks.harvest
+	$(BIN)/python -m benchmarks.harvest --plant
 
 bench-archive: $(VENV)/.installed ## how small tapes become, and what merging a day of ticks costs
 	$(BIN)/python -m benchmarks.archive

@@ -16,11 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+#: frames a second: a whole market's, and the most that one connection should carry without lag
+PACE, BUSY = 15_000.0, 60_000.0
 PEER = Path(".venv-cryptofeed")
 WORK = {
     "count": "receive only (picows)",
     "floor": "receive, stamp, append to zstd",
     "sequence": "the recorder: tape, sequence of every stream",
+    "coalesced": "the same, sockets looked at every 5 ms",
     "whole": "the recorder: tape, every book, CSV at 1 Hz",
     "ticks": "the same, and tick Parquet",
     "cryptofeed": "cryptofeed: books, trades, quotes; nothing stored",
@@ -63,6 +66,12 @@ def peer() -> bool:
     return subprocess.run([str(PEER / "bin" / "python"), "-c", "import cryptofeed"], capture_output=True, check=False).returncode == 0
 
 
+def used(pid: int) -> float:
+    """Seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def session(frames: int, warm: int, symbols: int, rate: float, rounds: int, kinds: list[str]) -> dict[str, list[dict[str, Any]]]:
     """Interleaved rounds over one load server."""
     results: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds}
@@ -80,7 +89,9 @@ def session(frames: int, warm: int, symbols: int, rate: float, rounds: int, kind
             for number in range(rounds):
                 for kind in kinds:
                     try:
-                        results[kind].append(contend(kind, folder, frames, warm, number))
+                        before = used(server.pid)
+                        row = contend(kind, folder, frames, warm, number)
+                        results[kind].append(row | {"server_us": (used(server.pid) - before) / (frames + warm) * 1e6})
                     except (RuntimeError, subprocess.TimeoutExpired) as error:
                         print(f"  {kind} did not finish: {str(error)[-300:]}")
         finally:
@@ -89,8 +100,8 @@ def session(frames: int, warm: int, symbols: int, rate: float, rounds: int, kind
     return results
 
 
-def show(results: dict[str, list[dict[str, Any]]]) -> None:
-    """A table, and the ratios."""
+def show(results: dict[str, list[dict[str, Any]]], rate: float = 0.0) -> None:
+    """A table, and the ratios. ``rate``: the pace at which the frames were sent, 0 for as fast as they were read."""
     middle = {
         kind: {key: statistics.median(r[key] for r in runs if r.get(key) is not None) for key in runs[0] if runs[0][key] is not None}
         for kind, runs in results.items()
@@ -103,7 +114,12 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
         print(
             f"  {WORK[kind]:52} {row['us']:11.2f} {row['rate']:10,.0f} {row['rss_mib']:8.0f} {ratio:8.2f}   ({min(spread):.2f}–{max(spread):.2f})"
         )
-    for kind in ("sequence", "whole"):
+    if "count" in middle:
+        print(f"  the simulator's load server: {1e6 / middle['count']['server_us']:,.0f} frames/s of one core, over TLS")
+    for kind, row in middle.items() if rate else ():
+        behind = "" if row["rate"] > 0.97 * rate else "  FALLS BEHIND"
+        print(f"  {WORK[kind]:52} {row['us'] * rate / 1e4:5.1f} % of a core at {rate:,.0f}/s; took {row['rate']:,.0f}/s{behind}")
+    for kind in ("sequence", "coalesced", "whole"):
         if (row := middle.get(kind)) and "write_p50_ms" in row:
             print(
                 f"  {kind}: socket read → write p50 {row['write_p50_ms']:.3f} ms, p99 {row['write_p99_ms']:.3f} ms; → fsync at most "
@@ -111,15 +127,23 @@ def show(results: dict[str, list[dict[str, Any]]]) -> None:
             )
     for other in ("cryptofeed", "stored"):
         if other in middle and "whole" in middle:
-            ratios = ", ".join(f"{WORK[kind]} {middle[other]['us'] / middle[kind]['us']:.1f}" for kind in ("sequence", "whole"))
+            ratios = ", ".join(
+                f"{WORK[kind]} {middle[other]['us'] / middle[kind]['us']:.1f}"
+                for kind in ("sequence", "coalesced", "whole")
+                if kind in middle
+            )
             print(f"  {WORK[other]} ÷ {ratios}")
 
 
 def main() -> None:
     frames, rounds = int(os.environ.get("BENCH_FRAMES", "200000")), int(os.environ.get("BENCH_ROUNDS", "3"))
-    kinds = ["count", "floor", "sequence", "whole", "ticks", *(["cryptofeed", "stored"] if peer() else [])]
-    show(session(frames, frames // 2, 20, 0.0, rounds, kinds))
-    show(session(frames // 2, 300_000, 600, 15_000.0, 1, [kind for kind in kinds if kind != "count"]))
+    peers = ["cryptofeed", "stored"] if peer() else []
+    show(session(frames, frames // 2, 20, 0.0, rounds, ["count", "floor", "sequence", "whole", "ticks", *peers]))
+    print()
+    paced = ["floor", "sequence", "coalesced", "whole", "ticks", *peers]
+    show(session(frames // 2, 300_000, 600, PACE, 1, paced), PACE)
+    print()
+    show(session(2 * frames, frames, 20, BUSY, 1, ["floor", "whole", *peers[:1]]), BUSY)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import io
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from tape_access import DataAccessor
+from tape_access import DataAccessor, StoreUnavailable
 from tape_archive.archiver.move import Mover
 from tape_archive.archiver.plan import Move, month
 from tape_archive.format import manifest
@@ -308,6 +309,42 @@ def bulk(bench: Bench, folder: Path) -> None:
         )
 
 
+def hung(bench: Bench) -> None:
+    """A mount whose server was stopped: how long a read takes that it hangs, with SSH beside it and without."""
+    server, root = bench.server, bench.folder / "vps"
+    print("\na mount that hangs (SIGSTOP of its sftp-server), no delay on the line")
+    with wire(server.port) as near:
+        bench = Bench(bench.folder, server, near, bench.starts)
+        with bench.sshfs() as place:
+            alone = DataAccessor(place, bench.folder / "hung-alone", prefetch=0)
+            both = DataAccessor(place, bench.folder / "hung-both", remote=server.store(root), prefetch=0)
+            for data in (alone, both):
+                data.get_window_jsonl(bench.starts[0])
+            both.close()
+            for pid in server.sessions("sftp-server"):
+                os.kill(pid, signal.SIGSTOP)
+            try:
+                first = timed(lambda: both.get_window_jsonl(bench.starts[1]))
+                then = timed(lambda: both.get_window_jsonl(bench.starts[2]))
+                fails = timed(lambda: _refused(alone, bench.starts[1]))
+                cached = timed(lambda: alone.get_window_jsonl(bench.starts[0]))
+            finally:
+                for pid in server.sessions("sftp-server"):
+                    os.kill(pid, signal.SIGCONT)
+                alone.close()
+                both.close()
+    print(f"window by SSH instead                   {first:8.3f} s, the next {then:.3f} s (budget: 3 s)")
+    print(f"no SSH: an error that says so           {fails:8.3f} s; what is cached {cached * 1000:.1f} ms")
+
+
+def _refused(data: DataAccessor, start: int) -> None:
+    try:
+        data.get_window_jsonl(start)
+    except StoreUnavailable:
+        return
+    raise AssertionError("a mount that hangs gave a window")
+
+
 def importing() -> None:
     code = "import time; t = time.perf_counter(); import tape_access; print(time.perf_counter() - t)"
     seconds = statistics.median(
@@ -327,6 +364,8 @@ def main() -> None:
             warm(bench)
             listing(bench)
             bulk(bench, folder)
+            if shutil.which("sshfs"):
+                hung(bench)
     importing()
 
 

@@ -4,7 +4,8 @@
 
 ``warm`` frames come first and are not counted: caches, snapshots and history are there when the measurement begins.
 
-Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`` (the recorder, no books), ``whole`` (the recorder, every book, CSV),
+Kinds: ``count`` (receive only), ``floor`` (receive, stamp, append), ``sequence`` (the recorder, no books), ``coalesced`` (the same,
+sockets looked at every 5 ms), ``whole`` (the recorder, every book, CSV),
 ``ticks`` (tick Parquet besides).
 """
 
@@ -27,7 +28,7 @@ import uvloop
 from tape_archive.format.clock import TapeClock
 from tape_archive.format.lines import frame_line
 from tape_archive.format.segment import Appender
-from tape_collectors.runtime.recorder import Recorder
+from tape_collectors.runtime.recorder import SLICE_S, Recorder
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.series.recorder import record
 from tape_collectors.settings import CexSettings
@@ -99,17 +100,18 @@ class Delays:
     def __init__(self, meter: Meter) -> None:
         self.writes: list[int] = []
         self.syncs: list[float] = []
-        append, one, sync = TapeIntake.append, Recorder._one, Recorder.sync
+        append, work, sync = TapeIntake.append, Recorder.work, Recorder.sync
 
         def appended(intake: TapeIntake, lines: list[bytes], first: int, t: int) -> None:
             append(intake, lines, first, t)
             if meter.seen >= 0:
                 self.writes.append(intake.recorder.clock.now() - first)
 
-        def decoded(recorder: Recorder, entry: Any) -> None:
-            one(recorder, entry)
-            if entry[4] is None and len(entry[3]) > 60:
-                meter.count()
+        def worked(recorder: Recorder, seconds: float = SLICE_S) -> None:
+            # What was read and decoded: counted once a wake-up, so that the measuring costs nothing.
+            before = recorder.decoded
+            work(recorder, seconds)
+            meter.count(recorder.decoded - before)
 
         async def to_disk(recorder: Recorder) -> None:
             oldest = min((intake.places[-1][0] for intake in recorder.intakes if intake.places), default=0)
@@ -117,7 +119,7 @@ class Delays:
             if oldest and meter.seen >= 0:
                 self.syncs.append((recorder.clock.now() - oldest) / 1e9)
 
-        TapeIntake.append, Recorder._one, Recorder.sync = appended, decoded, to_disk  # type: ignore[method-assign]
+        TapeIntake.append, Recorder.work, Recorder.sync = appended, worked, to_disk  # type: ignore[method-assign]
 
     def report(self) -> dict[str, object]:
         writes = sorted(self.writes)
@@ -126,7 +128,7 @@ class Delays:
 
 
 async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -> dict[str, object]:
-    """sequence, whole, ticks: the real cex-record, measured from inside."""
+    """sequence, coalesced, whole, ticks: the real cex-record, measured from inside."""
     # One connection for every contender; and the load server has no weight limit, so that books are proven when the measurement begins.
     limits = {"rest": Limits(10**7, 60.0)}
     binance.USDM = msgspec.structs.replace(binance.USDM, streams=100_000, limits=limits)
@@ -137,7 +139,8 @@ async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -
         symbols=tuple(where["symbols"]),
         channels=("depth@100ms", "bookTicker", "trade"),
         endpoints={f"binance_usdm.{name}": where["rest" if name == "rest" else "ws"] for name in ("rest", "public", "market")},
-        tape_only=kind == "sequence",
+        tape_only=kind in ("sequence", "coalesced"),
+        coalesce_ms=5.0 if kind == "coalesced" else 0.0,
         ticks=kind == "ticks",
         ca_file=where["ca"],
         metrics_port=-1,

@@ -1,16 +1,23 @@
 """``python -m benchmarks.market [seconds] [perpetuals] [rate] [store]``: the whole market in one recorder, and what its tables have at the end.
 
 The simulator takes one processor with the writer of tables, the recorder has the other. ``store``: parquet (the default), postgresql (a server of
-its own is started), chdb, or none. While it runs symbols are listed and delisted and sockets are cut (``--trouble``); without, every row is compared with the
-simulator's own count and hash of what it sent.
+its own is started), chdb, or none. At the end every row is compared with the simulator's own count and hash of what it sent.
+
+``--trouble``: 40 symbols are listed and 15 delisted, the database is killed and brought back, the recorder itself is killed and begun again, three
+connections are cut and three closed as after 24 hours (each group of streams has two sockets, so that loses nothing). What was sent while no
+recorder lived is nowhere; so ``backfill`` runs at the end, the tables are compared with what is on the tapes, read as plain JSON (each row,
+by count and hash), and what tapes and backfill lack of what was sent is told by stream: trades and candles must lack nothing.
+``--options=…``: further words for market-record, e.g. ``--options='--workers 2'``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import statistics
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from xxhash import xxh3_64_intdigest
 
 from benchmarks.venues import pinned
 from tape_archive.tables.tables import open_tables
@@ -52,43 +60,83 @@ def store_of(kind: str, folder: Path) -> Iterator[tuple[str, Postgres | None]]:
 
 
 class Watch:
-    """CPU and memory of the two processes, and how far the tables are behind, sampled every second."""
+    """CPU and memory of the recorder and of those that write tables, and how far the tables are behind, sampled every second."""
 
-    def __init__(self, root: Path, pid: int) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.recorder = psutil.Process(pid)
-        self.lags: list[float] = []
         self.memory: list[tuple[float, float]] = []
-        self.begun, self.used = time.monotonic(), self.cpu()
+        self.begun, self.wall = time.monotonic(), 0.0
+        self._used = {"recorder": 0.0, "tables": 0.0}
+        self._last: dict[int, tuple[str, float]] = {}
 
-    def writer(self) -> psutil.Process | None:
-        return next(iter(self.recorder.children()), None)
-
-    def cpu(self) -> tuple[float, float]:
-        writer = self.writer()
-        return sum(self.recorder.cpu_times()[:2]), sum(writer.cpu_times()[:2]) if writer else 0.0
-
-    def sample(self) -> None:
-        writer = self.writer()
-        self.memory.append((self.recorder.memory_info().rss / 2**20, writer.memory_info().rss / 2**20 if writer else 0.0))
-        with contextlib.suppress(OSError, ValueError):
-            status = json.loads((self.root / "state" / "tables-1-of-1.status.json").read_text())
-            self.lags += [(time.time_ns() - tape["t"]) / 1e9 for tape in status["tapes"].values() if tape["t"]]
+    def sample(self, pid: int) -> None:
+        """What they used since the last look; processes may be others then."""
+        now: dict[int, tuple[str, float]] = {}
+        memory = {"recorder": 0.0, "tables": 0.0}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            recorder = psutil.Process(pid)
+            for one in (recorder, *recorder.children()):
+                what = "recorder" if one.pid == pid else "tables" if "fill" in one.cmdline() else ""
+                if what:
+                    now[one.pid] = what, sum(one.cpu_times()[:2])
+                    memory[what] += one.memory_info().rss / 2**20
+        for each, (what, used) in now.items():
+            # The first look at a process only begins to count, but for one that was begun since.
+            if self._last:
+                self._used[what] += used - self._last.get(each, ("", 0.0))[1]
+        self._last, self.wall = now, time.monotonic() - self.begun
+        self.memory.append((memory["recorder"], memory["tables"]))
 
     def tell(self, frames: int) -> None:
-        wall, used = time.monotonic() - self.begun, self.cpu()
-        mine, theirs = used[0] - self.used[0], used[1] - self.used[1]
-        print(
-            f"recorder: {frames / wall:,.0f} frames/s, {mine / wall:.1%} of a core, {mine / frames * 1e6:.1f} µs a frame, {max(m for m, _ in self.memory):.0f} MiB"
-        )
-        print(f"tables:   {theirs / wall:.1%} of a core, {theirs / frames * 1e6:.1f} µs a frame, {max(m for _, m in self.memory):.0f} MiB")
-        if len(self.lags) > 20:
-            p50, p99 = statistics.median(self.lags), statistics.quantiles(self.lags, n=100)[98]
-            print(f"the writer is behind the tape by {p50:.2f} s (median), {p99:.2f} s (p99)")
+        """What was seen."""
+        for at, what in enumerate(("recorder", "tables")):
+            used = self._used[what]
+            most = max(one[at] for one in self.memory)
+            print(f"{what + ':':9} {used / self.wall:.1%} of a core, {used / max(frames, 1) * 1e6:.1f} µs a frame, {most:.0f} MiB")
+        print(f"{frames / self.wall:,.0f} frames/s; together {max(sum(one) for one in self.memory):.0f} MiB")
+        delays: dict[float, int] = {}
+        for path in (self.root / "state").glob("tables-1-of-1-*.status.json"):
+            for one in json.loads(path.read_text())["tapes"].values():
+                for bound, rows in one["delays"]:
+                    delays[bound or math.inf] = delays.get(bound or math.inf, 0) + rows
+        total = sum(delays.values())
+        for share in (0.5, 0.99, 0.999) if total else ():
+            within = next(bound for bound in sorted(delays) if sum(rows for at, rows in delays.items() if at <= bound) >= share * total)
+            print(f"{share:.1%} of {total:,} rows are in the store at most {within:g} s after they were read")
+
+
+class Recorder:
+    """The process, and the next one after it was killed."""
+
+    def __init__(self, root: Path, store: str, options: list[str]) -> None:
+        self.root = root
+        self.before = 0
+        words = [sys.executable, "-m", "tape_collectors.cli.market_record", "--root", str(root), "--metrics-port", "-1"]
+        self._command = [*pinned(1), *words, "--log-level", "warning", "--discovery-seconds", "5", *options]
+        self._environment = os.environ | {"TAPE_STORE": store, "TAPE_DRAIN_S": "300", "TAPE_BACKFILL_EVERY_S": "0"}
+        self.child = subprocess.Popen(self._command, env=self._environment)
+
+    def frames(self) -> int:
+        """Recorded so far, over all of them."""
+        try:
+            status = json.loads((self.root / "state" / "market.status.json").read_text())
+        except (OSError, ValueError):
+            return self.before
+        return self.before + (int(status["frames"]) if status["pid"] == self.child.pid else 0)
+
+    def kill(self) -> None:
+        """SIGKILL, and the service manager's next start."""
+        self.before = self.frames()
+        self.child.send_signal(signal.SIGKILL)
+        self.child.wait()
+        self.child = subprocess.Popen(self._command, env=self._environment)
 
 
 def main() -> None:
+    """Everything."""
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    more = next((shlex.split(word.partition("=")[2]) for word in sys.argv[1:] if word.startswith("--options=")), [])
+    trouble = "--trouble" in sys.argv
     seconds, count, rate, kind = (words + ["120", "600", "15000", "parquet"][len(words) :])[:4]
     with (
         tempfile.TemporaryDirectory(prefix="tape-market-", dir=os.environ.get("BENCH_DIR")) as name,
@@ -103,63 +151,124 @@ def main() -> None:
                 time.sleep(0.1)
             endpoints = json.loads(ports.read_text())
             mine = [word for key, url in endpoints.items() if key.startswith("binance_usdm") for word in ("--endpoint", f"{key}={url}")]
-            record = [
-                sys.executable,
-                "-m",
-                "tape_collectors.cli.market_record",
-                "--root",
-                str(root),
-                "--metrics-port",
-                "-1",
-                "--log-level",
-                "warning",
-            ]
-            child = subprocess.Popen(
-                [*pinned(1), *record, "--discovery-seconds", "5", *mine], env=os.environ | {"TAPE_STORE": store, "TAPE_DRAIN_S": "300"}
-            )
-            run(child, root, endpoints["binance_usdm.rest"], float(seconds), "--trouble" in sys.argv, store, database)
+            recorder = Recorder(root, store, [*mine, *(["--sockets", "2"] if trouble else []), *more])
+            run(recorder, endpoints["binance_usdm.rest"], float(seconds), trouble, store, database, mine)
         finally:
             server.terminate()
             server.wait()
 
 
-def run(
-    child: subprocess.Popen[bytes], root: Path, rest: str, seconds: float, trouble: bool, store: str, database: Postgres | None
-) -> None:
-    while not (root / "state" / "market.status.json").exists():
-        time.sleep(0.2)
-    wanted = 0
+def run(recorder: Recorder, rest: str, seconds: float, trouble: bool, store: str, database: Postgres | None, endpoints: list[str]) -> None:
+    """Record, and compare."""
+    root, wanted = recorder.root, 0
     while not wanted or ask(f"{rest}/control/status")["streams"] < wanted:
         time.sleep(1)
         wanted = CHANNELS * sum(
             row["symbol"].endswith("USDT") and row["contractType"] == "PERPETUAL" for row in ask(f"{rest}/fapi/v1/exchangeInfo")["symbols"]
         )
-        assert child.poll() is None, "the recorder ended"
+        assert recorder.child.poll() is None, "the recorder ended"
     time.sleep(5)
     ask(f"{rest}/control/ledger/reset", b"")
-    frames = json.loads((root / "state" / "market.status.json").read_text())["frames"]
-    watch = Watch(root, child.pid)
-    at = {0.2: "list?count=40", 0.4: "delist?count=15", 0.85: "cut?count=3"} if trouble else {}
-    kills = {0.5: "kill", 0.7: "start"} if trouble and database is not None else {}
-    while (passed := time.monotonic() - watch.begun) < seconds and child.poll() is None:
+    frames = recorder.frames()
+    watch = Watch(root)
+    orders = {0.2: "list?count=40", 0.4: "delist?count=15", 0.75: "cut?count=3", 0.8: "cut?count=3&kind=close"} if trouble else {}
+    acts = {0.6: recorder.kill} if trouble else {}
+    acts |= {0.5: database.kill, 0.7: database.start} if trouble and database is not None else {}
+    while (passed := time.monotonic() - watch.begun) < seconds:
         time.sleep(1)
-        watch.sample()
-        for share in [share for share in at if passed > share * seconds]:
-            print(f"after {passed:.0f} s: {at[share]}: {str(ask(f'{rest}/control/{at.pop(share)}', b''))[:80]}")
-        for share in [share for share in kills if passed > share * seconds]:
-            print(f"after {passed:.0f} s: {kills[share]} the database")
-            getattr(database, kills.pop(share))()
-    frames = json.loads((root / "state" / "market.status.json").read_text())["frames"] - frames
+        assert recorder.child.poll() is None, "the recorder ended"
+        watch.sample(recorder.child.pid)
+        for share in [share for share in orders if passed > share * seconds]:
+            print(f"after {passed:.0f} s: {orders[share]}: {str(ask(f'{rest}/control/{orders.pop(share)}', b''))[:80]}")
+        for share in [share for share in acts if passed > share * seconds]:
+            print(f"after {passed:.0f} s: {acts[share].__qualname__}")
+            acts.pop(share)()
+    frames = recorder.frames() - frames
     print(f"{wanted:,} streams, {seconds:.0f} s, store {store.partition(':')[0]}")
     watch.tell(frames)
     ask(f"{rest}/control/ledger/stop", b"")
     ledger = ask(f"{rest}/control/ledger")
     time.sleep(5)
-    child.terminate()
-    child.wait()
-    print(f"recorder: exit {child.returncode}, {time.monotonic() - watch.begun - seconds:.0f} s to seal the tapes and write all rows")
-    if store != "none":
-        result(root, store, ledger["rows"] if isinstance(ledger, dict) else ledger)
+    begun = time.monotonic()
+    recorder.child.terminate()
+    recorder.child.wait()
+    print(f"recorder: exit {recorder.child.returncode}, {time.monotonic() - begun:.0f} s to seal the tapes and write all rows")
+    if store == "none":
+        return
+    finish(root, store)
+    if trouble:
+        result(root, store, on_tapes(root, ledger))
+        fill(root, store, endpoints)
+        print("of what was sent, also while no recorder lived, and of trades and candles of all that there were:")
+    result(root, store, [made(line) for line in ledger["rows"]] if trouble else ledger["rows"])
+
+
+def made(line: dict[str, Any]) -> dict[str, Any]:
+    """Of what ``backfill`` brings: what was sent and what nobody heard, together."""
+    unsent = line.get("unsent")
+    if not unsent or line["stream"] not in ("aggTrade", "kline_1m"):
+        return line
+    if not line["count"]:
+        return {**line, **unsent}
+    total = (int(line["hash"], 16) + int(unsent["hash"], 16)) % 2**64
+    first, last = min(line["first"], unsent["first"]), max(line["last"], unsent["last"])
+    return {**line, "count": line["count"] + unsent["count"], "first": first, "last": last, "hash": f"{total:016x}"}
+
+
+def finish(root: Path, store: str) -> None:
+    """What a writer had no time for, once no other one is at it."""
+    words = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--log-level", "warning"]
+    begun = time.monotonic()
+    while subprocess.run(words, env=os.environ | {"TAPE_STORE": store}, capture_output=True, check=False).returncode == 11:
+        time.sleep(1)
+    print(f"tape fill: {time.monotonic() - begun:.0f} s")
+
+
+def fill(root: Path, store: str, endpoints: list[str]) -> None:
+    """What the venue still gives."""
+    words = [
+        sys.executable,
+        "-m",
+        "tape_collectors.cli.backfill",
+        "--root",
+        str(root),
+        "--run",
+        "--lookback",
+        "1h",
+        "--tables",
+        "trades,candles_1m",
+    ]
+    archive = ["--endpoint", f"binance_usdm.archive={endpoints[1].partition('=')[2]}"]
+    done = subprocess.run(
+        [*words, *endpoints, *archive], env=os.environ | {"TAPE_STORE": store}, capture_output=True, text=True, check=False
+    )
+    print(f"backfill: exit {done.returncode}: {(done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [''])[-1][:150]}")
+
+
+def on_tapes(root: Path, ledger: dict[str, Any]) -> list[dict[str, Any]]:
+    """A ledger of what the tapes hold of the same time, each id once, by the ledger's documentation and from the JSON alone."""
+    sums: dict[tuple[str, str], list[int]] = {}
+    seen: set[tuple[str, str, int]] = set()
+    for line in tape(root, "binance_usdm"):
+        if line.data is None or line.status != 200:
+            continue
+        if line.request is not None and "/openInterest" not in line.request:
+            continue
+        frame = json.loads(line.data)
+        name, event = ("!openInterest", frame) if line.request is not None else (frame.get("stream", ""), frame.get("data"))
+        at = event.get("E", event.get("time", 0)) if event else 0
+        if not ledger["since_ms"] <= at < ledger["until_ms"]:
+            continue
+        channel, symbol, id, text = told("@openInterest" if line.request is not None else name, event)
+        if (channel, symbol, id) not in seen:
+            seen.add((channel, symbol, id))
+            one = sums.setdefault((channel, symbol), [0, id, id, 0])
+            one[0], one[1], one[2] = one[0] + 1, min(one[1], id), max(one[2], id)
+            one[3] += xxh3_64_intdigest(text.encode())
+    return [
+        {"stream": channel, "symbol": symbol, "count": count, "first": first, "last": last, "hash": f"{total % 2**64:016x}"}
+        for (channel, symbol), (count, first, last, total) in sums.items()
+    ]
 
 
 def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
@@ -174,9 +283,6 @@ def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
     print(f"{len(found.different)} streams of a symbol differ from what was sent: {missing or 'none'}")
     for one in found.different[:5]:
         print(f"  {one.stream} of {one.symbol}: {one.sent} sent, {one.stored} stored, {on_tape(root, one, lines)} on the tape")
-    begun = time.perf_counter()
-    rows = len(tables.read("candles_5m", "BTC-USDT-PERP"))
-    print(f"candles_5m of one symbol: {rows} rows in {(time.perf_counter() - begun) * 1e3:.0f} ms")
     tables.close()
 
 

@@ -162,7 +162,7 @@ class DataAccessor:
             except Homeless as error:
                 return temporary(window.slug, error)
             # Evicted by another process before it could be held: once more.
-            if self.cache.folder not in path.parents or self.cache.keep(path):
+            if not self.cache.holds(path) or self.cache.keep(path):
                 return path
         raise Busy(f"the cache {self.cache.folder} is too small for the processes that share it; give it more (cache_max_size_mb)")
 
@@ -196,8 +196,8 @@ class DataAccessor:
         from tape_access.series import read
 
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        base = self._files.series(out, bounds[0], bounds[1])
-        return read(base, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
+        with self._files.series(out, bounds[0], bounds[1]) as base:
+            return read(base, bounds[0], bounds[1], venue=venue, symbol=symbol, columns=columns)
 
     @overload
     def ticks(
@@ -289,7 +289,8 @@ class DataAccessor:
         from tape_access.features import frame, read
 
         bounds = [None if moment is None else _ns(moment) for moment in (start, end)]
-        table = read(self._files.features(kind, symbol, bounds[0], bounds[1]), kind, symbol, bounds[0], bounds[1], columns)
+        with self._files.features(kind, symbol, bounds[0], bounds[1]) as root:
+            table = read(root, kind, symbol, bounds[0], bounds[1], columns)
         return table if arrow else frame(table)
 
     def coverage(self, venue: str | None = None, start: Moment | None = None, end: Moment | None = None) -> list[Coverage]:
@@ -303,7 +304,8 @@ class DataAccessor:
         bounds = [0 if moment is None else _ns(moment) for moment in (start, end)]
         if self._files.far and not all(bounds):
             raise SettingsError("coverage of a remote side reads its tapes: give start and end")
-        rows = of_root(self._files.tapes(name, *bounds), venue=name, from_ns=bounds[0], to_ns=bounds[1])
+        with self._files.tapes(name, *bounds) as root:
+            rows = of_root(root, venue=name, from_ns=bounds[0], to_ns=bounds[1])
         if self._files.far and name in (None, "polymarket"):
             rows += self._window_coverage(*bounds)
         if not rows:

@@ -3,6 +3,7 @@
     <folder>/YYYY-MM/<name>            the file, as a strategy reads it
     <folder>/YYYY-MM/.<name>.sum       its bytes and sha256, and when it was fetched
     <folder>/files/...                 series and ticks, as ``sync`` keeps them; they count, and are evicted like the others
+    <folder>/.live/<name>              windows that still grow: whole lines so far; they count, and are evicted as well
 
 Rules:
 
@@ -11,7 +12,8 @@ Rules:
 3. Nothing is given before its sha256 was compared with what was fetched: once a process, and again when the file changed meanwhile.
 4. One process fetches a file, the others wait for it.
 5. Room is made before a file is stored, under one lock: the bound holds at every moment. A file that somebody pins (a shared lock on it)
-   is not evicted.
+   is not evicted, nor is any below ``files`` while somebody reads there (``reading``).
+6. What a process that was killed left in the making is removed by the next that stores.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from tape_archive.format.errors import DiskFull, SettingsError
 MEGABYTE = 1024 * 1024
 #: locks for fetching: names share them, so that no lock file has to be removed
 _LANES = 256
+LIVE, FILES = ".live", "files"
 #: the access time need not be newer than this to tell what was used last
 _USED_NS = 1_000_000_000
 
@@ -61,14 +64,19 @@ class Cache:
         self._checked: dict[str, tuple[int, int, int]] = {}
         self._used: dict[str, int] = {}
         self._pins = threading.local()
+        self._swept = False
+        self._paths: dict[str, Path] = {}
+        self._under = f"{folder}/"
 
     # -- reading ---------------------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> Path | None:
         """A stored file, verified (rule 3) and marked as used; None if there is none. One that is damaged is removed."""
-        path = self.folder / name
+        if (path := self._paths.get(name)) is None:
+            # Made once: they cost more than asking the file system.
+            path = self._paths[name] = self.folder / name
         try:
-            seen = os.stat(path)  # noqa: PTH116 - the warm path: a Path object more costs a third of it
+            seen = os.stat(path)  # noqa: PTH116
         except OSError:
             return None
         identity = seen.st_size, seen.st_mtime_ns, seen.st_ino
@@ -110,7 +118,7 @@ class Cache:
     def fill(self, name: str, fetch: Callable[[], bytes], source: str = "") -> Path:
         """The stored file; if it is not there, ``fetch`` gives its content and it is stored (rule 4). Raises what ``fetch`` raises, and
         DiskFull (with the content as ``.content``)."""
-        with self._lane(name):
+        with self.lane(name):
             if (path := self.get(name)) is not None:
                 self.hits += 1
                 return path
@@ -126,29 +134,50 @@ class Cache:
         if len(content) > self.limit:
             raise DiskFull(f"{name} has {len(content):,} bytes, the cache may hold {self.limit:,}: give it more (cache_max_size_mb)")
         known = Sum(len(content), hashlib.sha256(content).hexdigest(), time.time(), source)
-        path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._make_room(len(content))
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 _write(_beside(path), msgspec.json.encode(known))
                 _write(path, content)
             except OSError as error:
-                _remove(path)
+                with contextlib.suppress(OSError):
+                    _remove(path)
                 raise failure(path, error) from None
         with contextlib.suppress(OSError):
             seen = path.stat()
             self._checked[name] = seen.st_size, seen.st_mtime_ns, seen.st_ino
         return path
 
+    def follow(self, path: Path, content: bytes) -> None:
+        """What a window that still grows holds by now, instead of what it held before; as a whole. Raises ``Homeless``."""
+        try:
+            with self._locked():
+                before = path.stat().st_size if path.exists() else 0
+                self._make_room(len(content) - before, {path})
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _write(path, content)
+                except OSError as error:
+                    raise failure(path, error) from None
+        except DiskFull as error:
+            raise Homeless(str(error), content) from None
+
     def _make_room(self, need: int, keep: Collection[Path] = ()) -> None:
-        """Rule 5; under the lock."""
+        """Rules 5 and 6; under the lock."""
+        if not self._swept:
+            self._swept = True
+            self._sweep()
         files = sorted(self._files(), key=lambda one: one[0])
         total = sum(size for _, size, _ in files)
-        for _, size, path in files:
-            if total + need <= self.limit:
-                return
-            if path not in keep and _evict(path):
-                total -= size
+        if total + need <= self.limit:
+            return
+        with self._nobody_reads() as free:
+            for _, size, path in files:
+                if total + need <= self.limit:
+                    return
+                if path not in keep and (free or not self._is_copy(path)) and _evict(path):
+                    total -= size
         if total + need > self.limit:
             raise DiskFull(f"the cache {self.folder} is full of files that are being read; give it more (cache_max_size_mb)")
 
@@ -157,10 +186,17 @@ class Cache:
         with self._locked():
             self._make_room(need, keep)
 
+    def _is_copy(self, path: Path) -> bool:
+        return path.is_relative_to(self.folder / FILES)
+
+    def _sweep(self) -> None:
+        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
+            sweep(folder)
+
     def _files(self) -> Iterator[tuple[int, int, Path]]:
         """(last used, bytes, path) of what is stored."""
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
-            if folder.name.startswith(".") or not folder.is_dir():
+            if (folder.name.startswith(".") and folder.name != LIVE) or not folder.is_dir():
                 continue
             for path in folder.rglob("*"):
                 if not path.name.startswith(".") or path.suffix == ".part":
@@ -171,18 +207,26 @@ class Cache:
 
     # -- pins ------------------------------------------------------------------------------------------------------------
 
+    def holds(self, path: Path) -> bool:
+        """Whether a file is one of the cache."""
+        return str(path).startswith(self._under)
+
     def pin(self, path: Path) -> Pin | None:
         """Hold a file: while the pin lives it is not evicted. None if the file is gone."""
         try:
             pin = Pin(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             fcntl.flock(pin.fd, fcntl.LOCK_SH)
+            pin.path, pin.inode = path, os.fstat(pin.fd).st_ino
             # It may have been evicted between the two calls.
-            return pin if os.fstat(pin.fd).st_ino == path.stat().st_ino else None
+            return pin if pin.holds(path) else None
         except OSError:
             return None
 
     def keep(self, path: Path) -> bool:
         """Pin what this thread was given last, instead of what it was given before: who gets a path has the time to open it."""
+        last = getattr(self._pins, "last", None)
+        if last is not None and last.path is path and last.holds(path):
+            return True
         pin = self.pin(path)
         self._pins.last = pin
         return pin is not None
@@ -202,18 +246,11 @@ class Cache:
             "misses": self.misses,
         }
 
-    def clean(self) -> None:
-        """Remove what dead processes left, and what the bound no longer allows."""
-        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
-            sweep(folder)
-        if self.folder.is_dir():
-            with self._locked(), contextlib.suppress(DiskFull):
-                self._make_room(0)
-
     # -- locks -----------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _locked(self, name: str = "lock") -> Iterator[None]:
+    def _locked(self, name: str = "lock", how: int = fcntl.LOCK_EX) -> Iterator[bool]:
+        """Gives whether the lock is held: always, unless ``how`` says not to wait."""
         try:
             folder = self.folder / ".locks"
             folder.mkdir(parents=True, exist_ok=True)
@@ -221,13 +258,37 @@ class Cache:
         except OSError as error:
             raise failure(self.folder, error) from None
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            held = True
+            try:
+                fcntl.flock(fd, how)
+            except BlockingIOError:
+                held = False
+            yield held
         finally:
             os.close(fd)
 
-    def _lane(self, name: str) -> contextlib.AbstractContextManager[None]:
-        return self._locked(f"{int(hashlib.sha256(name.encode()).hexdigest(), 16) % _LANES:02x}")
+    def lane(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """One at a time, of all processes, brings a file of this name."""
+        return self._waited(f"{int(hashlib.sha256(name.encode()).hexdigest(), 16) % _LANES:02x}")
+
+    def bringing(self) -> contextlib.AbstractContextManager[None]:
+        """One at a time, of all processes, writes below ``files``."""
+        return self._waited("bring")
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts nothing below ``files`` is evicted."""
+        return self._waited("read", fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def _waited(self, name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            # Where there is no room for a lock there is none for what it guards.
+            with contextlib.suppress(DiskFull):
+                held.enter_context(self._locked(name, how))
+            yield
+
+    def _nobody_reads(self) -> contextlib.AbstractContextManager[bool]:
+        return self._locked("read", fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Pin:
@@ -235,6 +296,15 @@ class Pin:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.path = Path()
+        self.inode = 0
+
+    def holds(self, path: Path) -> bool:
+        """Whether the file of that name is still the one that is pinned."""
+        try:
+            return os.stat(path).st_ino == self.inode  # noqa: PTH116
+        except OSError:
+            return False
 
     def __del__(self) -> None:
         os.close(self.fd)

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -23,7 +22,6 @@ from tape_archive.format.layout import name_of
 from tape_archive.format.manifest import NAME
 from tape_archive.stores import Entry, Store
 
-T = TypeVar("T")
 #: a folder changed so lately may change again within the same second, which its time would not tell
 _FRESH_NS = 5_000_000_000
 
@@ -52,6 +50,10 @@ class Stored(msgspec.Struct):
     def sealed(self) -> bool:
         """Whether it never changes."""
         return bool(self.sha256)
+
+
+#: a folder's entries, a manifest, or the windows of a month
+Answer = list[Entry] | bytes | dict[str, Stored]
 
 
 class _Seen(msgspec.Struct):
@@ -93,6 +95,14 @@ class Catalog:
 
     def refresh(self) -> None:
         """Look what has changed. Raises NotFound where there is neither a hot nor a cold folder; StoreUnavailable, StoreDenied, Corrupt."""
+        before = self._now.keys()
+        changed = self._look()
+        # The archiver may have moved it between two questions: it enters the cold manifest first, so that tells it now.
+        if any(not any(slug in month for month in self._months.values()) for slug in before - self._now.keys()):
+            changed |= self._look()
+        self._save(changed)
+
+    def _look(self) -> bool:
         known = [f"{self.cold}/{month}/{NAME}" for month in self._months]
         asked = [self.cold, self.hot, f"{self.hot}/{NAME}", *known]
         found = dict(zip(asked, self.store.stats(asked), strict=True))
@@ -102,44 +112,62 @@ class Catalog:
                 "From the home there: VPS_PATH=polymarket, or sftp://[user@]host/~/polymarket"
             )
         now = time.time()
-        changed = self._cold(found)
-        changed |= self._hot(found)
+        answers = self._read(found)
+        changed = self._cold(found, answers)
+        changed |= self._hot(found, answers)
         self._seen.at = now
-        self._save(changed)
+        return changed
+
+    def _read(self, found: dict[str, Entry | None]) -> dict[str, Answer]:
+        """All that has changed, by path, asked for together: as many round trips as the longest of these questions."""
+        cold, hot, manifest = (found[path] for path in (self.cold, self.hot, f"{self.hot}/{NAME}"))
+        asked: dict[str, Callable[[], Answer]] = {}
+        if cold is not None and self._differs(cold):
+            asked[self.cold] = lambda: self.store.list(self.cold)
+        if cold is not None:
+            for month in self._months:
+                entry = found[f"{self.cold}/{month}/{NAME}"]
+                if self._stale(month, entry):
+                    asked[month] = lambda month=month, entry=entry: self._month(month, entry)  # type: ignore[misc]
+        if hot is not None and (self._differs(hot) or (manifest is not None and self._differs(manifest))):
+            asked[self.hot] = lambda: self.store.list(self.hot)
+            if manifest is not None:
+                asked[NAME] = lambda: b"".join(self.store.chunks(manifest.path, size=manifest.bytes))
+        return self._together(asked)
 
     # -- cold ------------------------------------------------------------------------------------------------------------
 
-    def _cold(self, found: dict[str, Entry | None]) -> bool:
-        folder = found[self.cold]
-        if folder is None:
+    def _cold(self, found: dict[str, Entry | None], answers: dict[str, Answer]) -> bool:
+        if found[self.cold] is None:
             changed, self._months = bool(self._months), {}
             return self._changed() if changed else False
-        months = list(self._months)
-        if self._differs(folder):
-            months = [entry.name for entry in self.store.list(self.cold) if entry.folder and not entry.name.startswith((".", "_"))]
-            new = [month for month in months if month not in self._months]
-            paths = [f"{self.cold}/{month}/{NAME}" for month in new]
-            found |= dict(zip(paths, self.store.stats(paths), strict=True))
-        gone = self._months.keys() - set(months)
-        for month in gone:
-            del self._months[month]
-        stale = [month for month in months if self._stale(month, found.get(f"{self.cold}/{month}/{NAME}"))]
-        sizes = {month: getattr(found.get(f"{self.cold}/{month}/{NAME}"), "bytes", None) for month in stale}
-        for month, windows in zip(stale, self._all(lambda month: self._month(month, sizes[month]), stale), strict=True):
-            self._months[month] = windows
+        before, gone = self._months, set[str]()
+        if (listed := answers.get(self.cold)) is not None:
+            there = {entry.name for entry in listed if entry.folder and not entry.name.startswith((".", "_"))}  # type: ignore[union-attr]
+            gone = before.keys() - there
+            answers |= self._new_months(sorted(there - before.keys()), found)
+        read = {month: windows for month, windows in answers.items() if isinstance(windows, dict)}
+        self._months = {month: windows for month, windows in (before | read).items() if month not in gone}
         for path, entry in found.items():
             # What is hot is noted when it has been looked at.
             if path.startswith(self.cold):
                 self._note(entry)
-        return self._changed() if stale or gone else False
+        return self._changed() if read or gone else False
+
+    def _new_months(self, months: list[str], found: dict[str, Entry | None]) -> dict[str, Answer]:
+        paths = [f"{self.cold}/{month}/{NAME}" for month in months]
+        found |= dict(zip(paths, self.store.stats(paths) if paths else [], strict=True))
+        return self._together(
+            {month: lambda month=month: self._month(month, found[f"{self.cold}/{month}/{NAME}"]) for month in months}  # type: ignore[misc]
+        )
 
     def _stale(self, month: str, manifest: Entry | None) -> bool:
         return month not in self._months or manifest is None or self._differs(manifest)
 
-    def _month(self, month: str, size: int | None) -> dict[str, Stored]:
+    def _month(self, month: str, manifest: Entry | None) -> dict[str, Stored]:
         folder = f"{self.cold}/{month}"
         try:
-            content = b"".join(self.store.chunks(f"{folder}/{NAME}", size=size))
+            content = b"".join(self.store.chunks(f"{folder}/{NAME}", size=manifest.bytes if manifest is not None else None))
         except NotFound:
             return _files(folder, self.store.list(folder))
         windows = _parse(folder, content)
@@ -149,20 +177,17 @@ class Catalog:
 
     # -- hot -------------------------------------------------------------------------------------------------------------
 
-    def _hot(self, found: dict[str, Entry | None]) -> bool:
-        folder = found[self.hot]
-        if folder is None:
+    def _hot(self, found: dict[str, Entry | None], answers: dict[str, Answer]) -> bool:
+        if found[self.hot] is None:
             changed, self._now = bool(self._now), {}
             return self._changed() if changed else False
-        manifest = found[f"{self.hot}/{NAME}"]
-        if not self._differs(folder) and (manifest is None or not self._differs(manifest)):
+        if self.hot not in answers:
             return False
-        files = _files(self.hot, self.store.list(self.hot))
-        content = b"".join(self.store.chunks(manifest.path, size=manifest.bytes)) if manifest is not None else b""
-        sealed = _parse(self.hot, content)
+        files = _files(self.hot, answers[self.hot])  # type: ignore[arg-type]
+        sealed = _parse(self.hot, answers.get(NAME, b""))  # type: ignore[arg-type]
         self._now = {slug: sealed.get(slug, file) for slug, file in files.items()}
-        for entry in (folder, manifest):
-            self._note(entry)
+        for path in (self.hot, f"{self.hot}/{NAME}"):
+            self._note(found[path])
         return self._changed()
 
     # -- what was seen ---------------------------------------------------------------------------------------------------
@@ -183,12 +208,11 @@ class Catalog:
         self.version += 1
         return True
 
-    def _all(self, call: Callable[[str], T], some: Iterable[str]) -> list[T]:
-        """Together: the round trips of many questions are one."""
-        wanted = list(some)
-        if len(wanted) < 2:
-            return [call(one) for one in wanted]
-        return self._pool.map(call, wanted)
+    def _together(self, asked: dict[str, Callable[[], Answer]]) -> dict[str, Answer]:
+        """The round trips of many questions are those of the longest."""
+        if len(asked) < 2:
+            return {name: call() for name, call in asked.items()}
+        return dict(zip(asked, self._pool.map(lambda name: asked[name](), list(asked)), strict=True))
 
     # -- the mirror ------------------------------------------------------------------------------------------------------
 

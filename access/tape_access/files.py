@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from tape_access import series
+from tape_access.cache import FILES
 from tape_access.places import reachable
 from tape_access.remote import Remote
+from tape_access.sources import scratch
 from tape_access.sync import Sync
 from tape_archive.format import harvest
-from tape_archive.format.errors import NotFound
+from tape_archive.format.errors import DiskFull, NotFound
 from tape_archive.format.layout import element, segment
 from tape_archive.format.ticks import FOLDER, PartFile, day_of, meets, part_of, settled, uncovered
 from tape_archive.stores import Entry
 
+log = logging.getLogger(__name__)
 SECOND = 1_000_000_000
 _LAST = 1 << 62
 #: the parts of a day are merged once: more looks than this are no accident
 _LOOKS = 20
+#: brought, and evicted by another process before they could be read
+_TRIES = 3
 #: a folder changed so lately may change again without its time telling (clocks of two machines differ)
 _FRESH_NS = 60 * SECOND
 
@@ -36,17 +45,21 @@ class Files:
         """Whether tapes are read from another machine."""
         return self.remote is not None and not (self.root is not None and reachable(self.root / "raw"))
 
-    def series(self, out: str, start: int | None, end: int | None) -> Path:
-        """The path of the series (its dated files lie beside it), times in unix ns. Raises NotFound, StoreUnavailable."""
+    @contextlib.contextmanager
+    def series(self, out: str, start: int | None, end: int | None) -> Iterator[Path]:
+        """The path of the series (its dated files lie beside it), times in unix ns, to be read while this lasts. Raises NotFound,
+        StoreUnavailable."""
         if self.remote is None or (self.root is not None and reachable((self.root / out).parent)):
             assert self.root is not None
             reachable((self.root / out).parent)
-            return self.root / out
+            yield self.root / out
+            return
         base = Path(out)
         entries = {Path(entry.path): entry for entry in self._list(base.parent.as_posix()) if not entry.folder}
         bounds = [None if at is None else at / SECOND for at in (start, end)]
         chosen = series.select(base, entries, bounds[0], bounds[1])
-        return self._bring([entries[path] for path in chosen]) / out
+        with self._held([entries[path] for path in chosen]) as here:
+            yield here / out
 
     def ticks(self, exchange: str, symbol: str, start: int | None, end: int | None) -> list[PartFile]:
         """The parts, on this machine, of a market's days of these times. Raises NotFound, StoreUnavailable, ``ticks.Gone``."""
@@ -80,12 +93,15 @@ class Files:
                 listed[at] = settled(lambda day=day: self._list(day.path))  # type: ignore[misc]
         return listed
 
-    def tapes(self, venue: str | None, start: int, end: int) -> Path:
-        """The root under which the raw tapes lie that tell of a time (unix ns), as ``coverage.within`` chooses them."""
+    @contextlib.contextmanager
+    def tapes(self, venue: str | None, start: int, end: int) -> Iterator[Path]:
+        """The root under which the raw tapes lie that tell of a time (unix ns), as ``coverage.within`` chooses them; to be read while this
+        lasts."""
         if not self.far:
             assert self.root is not None
             reachable(self.root / "raw")
-            return self.root
+            yield self.root
+            return
         # A machine may have windows and no raw tapes, or none of this venue.
         there = {entry.name for entry in self._list("") if entry.folder}
         venues = [entry for entry in self._list("raw") if entry.folder] if "raw" in there else []
@@ -93,7 +109,8 @@ class Files:
         for one in [entry for entry in venues if venue is None or entry.name == element(venue)]:
             for stream in self._list(one.path):
                 wanted += self._hours(stream, (start, end)) if stream.folder else []
-        return self._bring(wanted)
+        with self._held(wanted) as here:
+            yield here
 
     def _hours(self, stream: Entry, span: tuple[int, int]) -> list[Entry]:
         """The segments of one tape: of the days of the span, and of the nearest that have something before and behind it."""
@@ -107,12 +124,14 @@ class Files:
         known = sorted(found for path in named if (found := segment(path)) is not None)
         return [named[one.file] for one in within(known, span)]
 
-    def features(self, kind: str, symbol: str, start: int | None, end: int | None) -> Path:
-        """The root under which the parts of one kind and symbol lie. Raises NotFound, StoreUnavailable."""
+    @contextlib.contextmanager
+    def features(self, kind: str, symbol: str, start: int | None, end: int | None) -> Iterator[Path]:
+        """The root under which the parts of one kind and symbol lie, to be read while this lasts. Raises NotFound, StoreUnavailable."""
         if self.remote is None or (self.root is not None and reachable(self.root / harvest.FOLDER)):
             assert self.root is not None
             reachable(self.root / harvest.FOLDER)
-            return self.root
+            yield self.root
+            return
         from tape_access.features import check, market
 
         of, begin, last = check(kind), start or 0, _LAST if end is None else end
@@ -124,18 +143,21 @@ class Files:
         for left in reversed(range(_LOOKS)):
             named = {entry.path: entry for folder in self._settled(kinds) for entry in folder}
             parts = uncovered(part for part in map(part_of, named) if part is not None)
+            chosen = [named[part.path] for part in parts if meets((part.first, part.last), begin, last)]
             try:
-                return self._bring([named[part.path] for part in parts if meets((part.first, part.last), begin, last)])
+                self._bring(chosen)
+                break
             except NotFound:
                 # The archiver has just made one part of several.
                 if not left:
                     raise
-        raise AssertionError
+        with self._held(chosen) as here:
+            yield here
 
     @property
     def _here(self) -> Path:
         assert self.remote is not None
-        return self.remote.cache.folder / "files"
+        return self.remote.cache.folder / FILES
 
     def _keys(self, folder: str, key: str) -> list[str]:
         return [entry.name.removeprefix(key) for entry in self._list(folder) if entry.folder and entry.name.startswith(key)]
@@ -148,15 +170,46 @@ class Files:
         except NotFound:
             raise NotFound(f"{store.url} has no {folder}") from None
 
-    def _bring(self, entries: list[Entry]) -> Path:
-        """Copies in the cache, as new as what was listed."""
+    @contextlib.contextmanager
+    def _held(self, entries: list[Entry]) -> Iterator[Path]:
+        """The folder that holds all of them, none of which is evicted while this lasts: what lacks a file looks like one that has a gap."""
         assert self.remote is not None
-        remote = self.remote
-        here = self._here
-        with self._lock:
-            sync = Sync(remote.store, here)
-            for entry in entries:
-                if sync.would(entry) != "same":
-                    remote.cache.room(entry.bytes, {here / one.path for one in entries})
-                    remote.ask(lambda entry=entry: sync.bring(entry))  # type: ignore[misc]
+        for _ in range(_TRIES):
+            here = self._bring(entries)
+            with self.remote.cache.reading():
+                if all((here / entry.path).exists() for entry in entries):
+                    yield here
+                    return
+        yield self._aside(entries, f"the cache {self.remote.cache.folder} is too small for the processes that share it")
+
+    def _bring(self, entries: list[Entry]) -> Path:
+        """Copies in the cache, as new as what was listed; where it has no room for them, in a folder of this process."""
+        assert self.remote is not None
+        cache, here = self.remote.cache, self._here
+        keep = {here / one.path for one in entries}
+        try:
+            with self._lock, cache.bringing():
+                sync = Sync(self.remote.store, here)
+                for entry in entries:
+                    if sync.would(entry) != "same":
+                        cache.room(entry.bytes, keep)
+                        self.remote.ask(lambda entry=entry: sync.bring(entry))  # type: ignore[misc]
+                    _used(here / entry.path, entry)
+        except DiskFull as full:
+            return self._aside(entries, str(full))
         return here
+
+    def _aside(self, entries: list[Entry], why: str) -> Path:
+        assert self.remote is not None
+        log.warning("%s: %d files are kept for this process only", why, len(entries))
+        here = scratch() / FILES
+        sync = Sync(self.remote.store, here)
+        for entry in entries:
+            self.remote.ask(lambda entry=entry: sync.bring(entry))  # type: ignore[misc]
+        return here
+
+
+def _used(path: Path, entry: Entry) -> None:
+    """Its access time says so: what was used longest ago is evicted first."""
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), entry.mtime_ns))

@@ -170,6 +170,17 @@ def _stating(original: Any) -> Any:
     return stated
 
 
+def _accessing(original: Any) -> Any:
+    def may(path: Any, mode: int, **more: Any) -> Any:
+        name = name_under(path) if more.get("dir_fd") is None else None
+        if name is None or _own(name):
+            return original(path, mode, **more)
+        wanted = mode & ~(os.R_OK | (0 if name else os.X_OK))
+        return wanted == os.F_OK and (not name or _there(name))
+
+    return may
+
+
 def _stat(mode: int, size: int, time: float) -> os.stat_result:
     return os.stat_result((mode, 0, 0, 1, os.getuid(), os.getgid(), size, int(time), int(time), int(time)))
 
@@ -298,13 +309,14 @@ def patch_glob(accessor: DataAccessor | None = None) -> None:
 
 
 def patch_open(accessor: DataAccessor | None = None) -> None:
-    """``open`` and ``os.stat`` read the windows under ``real/``: so do ``os.path.exists`` and its kind, ``Path`` and ``pandas.read_json``,
-    which use these."""
+    """``open``, ``os.stat`` and ``os.access`` read the windows under ``real/``: so do ``os.path.exists`` and its kind, ``Path`` and
+    ``pandas.read_json``, which use these."""
     _use(accessor)
     _patches.put(builtins, "open", _opening)
     _patches.put(io, "open", _opening)
     _patches.put(os, "stat", _stating)
     _patches.put(os, "lstat", _stating)
+    _patches.put(os, "access", _accessing)
 
 
 def auto_patch(accessor: DataAccessor | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import os
+import stat as modes
 import threading
 import time
 from collections.abc import Sequence
@@ -49,7 +51,8 @@ class Places:
         self._files: dict[str, Path] = {}
         self._seen: tuple[tuple[str, int], ...] = ()
         self._version = 0
-        self._listed: tuple[tuple[int, int], dict[Kind, list[int]]] = ((-1, -1), {})
+        self._listed: tuple[tuple[int, int], set[str]] = ((-1, -1), set())
+        self._starts: dict[Kind, list[int]] = {}
         self._names: dict[str, Named | None] = {}
         self._prefetch: dict[Kind, Prefetch] = {}
         self._count = prefetch
@@ -69,14 +72,22 @@ class Places:
         version = self._version, self.remote.catalog.version if self.remote else 0
         with self._lock:
             if self._listed[0] != version:
-                found: dict[Kind, list[int]] = {}
-                for slug in far.keys() | self._files.keys():
-                    if (one := self._parsed(slug)) is not None:
-                        found.setdefault((one.coin, one.timeframe), []).append(one.start)
-                for some in found.values():
-                    some.sort()
-                self._listed = version, found
-            return self._listed[1].get(kind, [])
+                there = far.keys() | self._files.keys()
+                self._sort(there - self._listed[1], self._listed[1] - there)
+                self._listed = version, there
+            return self._starts.get(kind, [])
+
+    def _sort(self, new: set[str], gone: set[str]) -> None:
+        """Only what changed, into new lists: somebody may be walking along the old ones."""
+        changed: dict[Kind, tuple[set[int], set[int]]] = {}
+        for some, which in ((new, 0), (gone, 1)):
+            for slug in some:
+                if (one := self._parsed(slug)) is not None:
+                    changed.setdefault((one.coin, one.timeframe), (set(), set()))[which].add(one.start)
+        for kind, (more, less) in changed.items():
+            kept = [start for start in self._starts.get(kind, []) if start not in less] if less else self._starts.get(kind, [])
+            # Two sorted runs: sort() merges them.
+            self._starts[kind] = sorted([*kept, *sorted(more)])
 
     def _look(self, fresh: bool) -> dict[str, Stored]:
         there = self._here()
@@ -146,17 +157,17 @@ class Places:
     def file(self, slug: str, start: int, *, plain: bool) -> Path:
         """The window's file on this machine. ``plain``: as JSONL whatever it was compressed with. Raises NotFound, StoreUnavailable,
         Corrupt, ``cache.Homeless``."""
-        name = f"{element(slug)}.jsonl"
-        if self.root is not None and _is_file(hot := self.root / self.hot / name):
-            return hot
-        month = f"{datetime.fromtimestamp(start, UTC):%Y-%m}"
+        name, month = _names(slug, start)
+        # Strings: making paths is half of what a window costs that is at hand.
+        if self.root is not None and _is_file(hot := f"{self.root}/{self.hot}/{name}"):
+            return Path(hot)
         if plain and (cached := self.cache.get(f"{month}/{name}")) is not None:
             self.cache.hits += 1
             return cached
         for ending in ("", ".zst", ".gz") if self.root is not None else ():
             assert self.root is not None
             cold = self.root / "real_archive" / month / (name + ending)
-            if _is_file(cold):
+            if _is_file(str(cold)):
                 return self._opened(f"{month}/{name}", cold) if plain and ending else cold
         if self.remote is None:
             raise NotFound(f"{slug} is not recorded under {self.root}")
@@ -230,10 +241,18 @@ def reachable(folder: Path) -> bool:
         raise StoreUnavailable(f"cannot reach {folder}: {error.strerror}; is it mounted?") from None
 
 
-def _is_file(path: Path) -> bool:
+def _is_file(path: str) -> bool:
     try:
-        return path.is_file()
+        return modes.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except PermissionError as error:
-        raise StoreDenied(f"cannot read {path.parent}: {error.strerror}; ask its owner for the right to read it") from None
+        raise StoreDenied(f"cannot read {Path(path).parent}: {error.strerror}; ask its owner for the right to read it") from None
     except OSError as error:
-        raise StoreUnavailable(f"cannot reach {path.parent}: {error.strerror}; is it mounted?") from None
+        raise StoreUnavailable(f"cannot reach {Path(path).parent}: {error.strerror}; is it mounted?") from None
+
+
+@functools.lru_cache(4096)
+def _names(slug: str, start: int) -> tuple[str, str]:
+    """The file of a window, and the month of its start (UTC)."""
+    return f"{element(slug)}.jsonl", f"{datetime.fromtimestamp(start, UTC):%Y-%m}"

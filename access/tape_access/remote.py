@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tape_access.cache import Cache
+from tape_access.cache import LIVE, Cache
 from tape_access.catalog import Catalog, Stored
 from tape_access.prefetch import Pool
 from tape_archive import human
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 LOOK_S = 5.0
 #: after a failure the remote side is left alone so long: what is not cached fails at once
 _PAUSE_S = 5.0
+#: of a window that grows so much is compared each time: what follows it belongs to it
+_SEEN = 4096
 #: a compressed file may not grow without end
 _MOST = 4 << 30
 
@@ -39,7 +42,7 @@ class Remote:
         # Of its own: who fetches may have to ask what there is.
         self.catalog = Catalog(store, mirror, Pool(8, "tape ask"), hot)
         self._lock = threading.RLock()
-        self._live = cache.folder / ".live"
+        self._live = cache.folder / LIVE
         self._lived: dict[str, float] = {}
         self._down: tuple[float, StoreUnavailable] | None = None
         self._said = 0.0
@@ -87,7 +90,7 @@ class Remote:
             return cached
         found = self.find(slug)
         if not found.sealed and found.folder.startswith(self.catalog.hot):
-            return self._follow(found)
+            return self._follow(found, name)
         return self.cache.fill(name, lambda: self._fetch(slug), self.store.url)
 
     def _fetch(self, slug: str) -> bytes:
@@ -126,26 +129,42 @@ class Remote:
 
     # -- windows that grow -----------------------------------------------------------------------------------------------
 
-    def _follow(self, found: Stored) -> Path:
-        """A copy of the whole lines so far; only what is new is fetched, at most once a second."""
+    def _follow(self, found: Stored, name: str) -> Path:
+        """A copy of the whole lines so far; only what is new is fetched, at most once a second. It is replaced as a whole, by one process
+        at a time: nobody reads half a line, and two that follow the same window do not both append. Raises ``cache.Homeless``."""
         path = self._live / found.name
-        with self._lock:
-            if time.monotonic() - self._lived.get(found.name, -1e9) < 1.0 and path.exists():
+        if self._looked(path):
+            return path
+        with self.cache.lane(name):
+            if self._looked(path):
                 return path
-            self._live.mkdir(parents=True, exist_ok=True)
-            have = path.stat().st_size if path.exists() else 0
+            kept = _content_of(path)
             try:
-                new = self.ask(lambda: self.store.read(found.path, have))
+                content = self.ask(lambda: self._grown(found.path, kept))
             except StoreUnavailable as error:
-                if not have:
+                if not kept:
                     raise
                 self._offline(error)
                 return path
-            whole = new[: new.rfind(b"\n") + 1]
-            with path.open("ab") as file:
-                file.write(whole)
+            if content != kept or not path.exists():
+                self.cache.follow(path, content)
+            else:
+                # Used now: what is not used is evicted first.
+                with contextlib.suppress(OSError):
+                    os.utime(path)
             self._lived[found.name] = time.monotonic()
         return path
+
+    def _looked(self, path: Path) -> bool:
+        return time.monotonic() - self._lived.get(path.name, -1e9) < 1.0 and path.exists()
+
+    def _grown(self, path: str, kept: bytes) -> bytes:
+        """The whole lines of a file of which these were seen. If it is another file by now: all of its lines."""
+        seen = kept[-_SEEN:]
+        new = self.store.read(path, len(kept) - len(seen))
+        if not new.startswith(seen):
+            kept, seen, new = b"", b"", self.store.read(path)
+        return kept + new[len(seen) : new.rfind(b"\n") + 1]
 
     def _live_copy(self, found: Stored) -> bytes | None:
         """What was followed, if it turned out to be the whole file."""
@@ -179,6 +198,14 @@ class Remote:
             self._said = now
             age = human.duration(round((time.time() - self.catalog.at) * 1e9))
             log.warning("offline: serving what is on this machine; the list of windows is %s old (%s)", age, error)
+
+
+def _content_of(path: Path) -> bytes:
+    """Empty where there is none."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def decompressed(name: str, raw: bytes) -> bytes:

@@ -51,13 +51,18 @@ def temporary(slug: str, error: Homeless) -> Path:
     """What found no room in the cache, as a file of this process."""
     log.warning("%s: %s is kept for this process only", error, slug)
     try:
-        path = Path(_scratch().name) / f"{element(slug)}.jsonl"
+        path = scratch() / f"{element(slug)}.jsonl"
         path.write_bytes(error.content)
     except OSError as full:
         raise DiskFull(f"{error}; and nowhere else is room for {slug}: {full.strerror}") from None
     return path
 
 
+def scratch() -> Path:
+    """A folder of this process, which goes with it."""
+    return Path(_scratch(os.getpid()).name)
+
+
 @functools.cache
-def _scratch() -> tempfile.TemporaryDirectory[str]:
+def _scratch(pid: int) -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="tape-")

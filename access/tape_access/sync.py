@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tape_archive.format.atomic import failure, make_folder, write_atomic
 from tape_archive.format.errors import StoreUnavailable
 from tape_archive.stores import Entry, Store
 
+log = logging.getLogger(__name__)
 STATE = ".sync.json"
 _BLOCK = 65_536
 _LINES = (".csv", ".jsonl")
@@ -42,10 +44,14 @@ class _Known(msgspec.Struct):
 
 
 def find(store: Store, folder: str, wanted: Callable[[Entry], bool] = lambda entry: True) -> list[Entry]:
-    """The files below a folder. ``wanted`` is asked for folders too. Raises NotFound."""
+    """The files below a folder. ``wanted`` is asked for folders too. Names that begin with a dot are those of tools (ours as well); names
+    that are no text, or steer a terminal, are left out with a warning. Raises NotFound."""
     found = []
     for entry in store.list(folder):
-        if not wanted(entry):
+        if entry.name.startswith(".") or not wanted(entry):
+            continue
+        if not entry.name.isprintable() or "\\" in entry.name:
+            log.warning("%s: %s is left out: no recorder names a file so", store.url, ascii(entry.path))
             continue
         found += find(store, entry.path, wanted) if entry.folder else [entry]
     return found

@@ -85,9 +85,23 @@ def run_async(main: Coroutine[Any, Any, int]) -> int:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(main)
+        return asyncio.run(_to_the_end(main))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+        return runner.run(_to_the_end(main))
+
+
+async def _to_the_end(main: Coroutine[Any, Any, int]) -> int:
+    """Run ``main``, and leave no task behind: one that is cancelled may begin another (a handshake that just came about)."""
+    try:
+        return await main
+    finally:
+        for _ in range(5):
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if not others:
+                break
+            await asyncio.wait(others, timeout=1.0)
 
 
 def fail(error: BaseException) -> int:
@@ -106,9 +120,13 @@ def command(main: click.Command) -> Callable[[], None]:
             code = leaving.exit_code
         except click.Abort:
             code = 130
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = 2
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f"; see {context.command_path} --help" if context is not None else ""
+            code = fail(SettingsError(f"{error.format_message().rstrip('.')}{hint}"))
         except TapeError as error:
             code = fail(error)
         except BrokenPipeError:

@@ -6,6 +6,7 @@ recording that silently is not made.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -41,6 +42,8 @@ class Common(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: str = "127.0.0.1"
     log_level: str = "info"
     log_json: bool = False
+    #: the folder in which all programs of this host share the venues' REST weight; empty: one of this user
+    budgets: str = ""
     #: record for so long, then leave with 0; 0: for ever
     run_s: float = 0.0
     #: other addresses: ``binance_spot.rest=http://127.0.0.1:8080``
@@ -89,7 +92,7 @@ class MarketSettings(Common, frozen=True, kw_only=True):
     streams: int = 200
     #: where the tables go; empty: Parquet below the root; none: the tape only
     store: str = ""
-    #: processes that write tables, each a part of the symbols
+    #: processes that write tables: 1, or one for each tape (public: books and quotes; market: the rest; poll: what REST tells)
     workers: int = 1
     #: at the end, wait at most so long until the tables have what the tape has
     drain_s: float = 30.0
@@ -179,6 +182,9 @@ class HarvestSettings(Common, frozen=True, kw_only=True):
 
 S = TypeVar("S", bound=Common)
 
+#: the brief's file: ``ofi-record`` and ``validate`` read it where no other is named
+SYSTEM_FILE = Path("config/system.yaml")
+
 #: variables of the brief that are not the setting's name in capitals
 _CALLED = {"PROMETHEUS_PORT": "metrics_port"}
 _BRIEF = (
@@ -215,6 +221,8 @@ def load(kind: type[S], section: str, flags: Mapping[str, object], file: str | N
     file = file or os.environ.get("TAPE_CONFIG")
     if file:
         values |= _from_file(Path(file), section, known)
+    elif kind is HarvestSettings and SYSTEM_FILE.is_file():
+        values |= _from_file(SYSTEM_FILE, section, known, shared=True)
     values |= _from_environment(known)
     if kind is HarvestSettings:
         values = _brief(values)
@@ -235,7 +243,8 @@ def refuse_unknown(key: str, known: set[str], where: str) -> None:
         raise SettingsError(f"unknown setting {key!r} in {where}{hint}")
 
 
-def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
+def _from_file(path: Path, section: str, known: set[str], *, shared: bool = False) -> dict[str, Any]:
+    """``shared``: sections of other programs may stand beside ours."""
     import yaml
 
     try:
@@ -249,7 +258,7 @@ def _from_file(path: Path, section: str, known: set[str]) -> dict[str, Any]:
     values = content.get(section) or {}
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: section {section!r} must hold settings, one a line")
-    for key in content:
+    for key in () if shared else content:
         refuse_unknown(str(key), {"cex", "poly", "data_harvest", "market", "backfill", "monitor", "archiver"}, str(path))
     values = _flat(values, _NESTED.get(section, {}), f"{path}, section {section!r}")
     for key in values:
@@ -321,7 +330,24 @@ def endpoints(pairs: tuple[str, ...] | list[str]) -> dict[str, str] | None:
     return found or None
 
 
+#: a row of each market every millisecond is more than any venue sends; a band as wide as the price has no lower end
+_MOST = {"hz": 1000.0, "band_bps": 10_000.0, "top": 1000, "sockets": 8}
+
+
+def _check_numbers(settings: Common) -> None:
+    """Every number is one, none is negative (but for a port: -1 is none), and some have an upper end."""
+    for field in msgspec.structs.fields(settings):
+        value, name = getattr(settings, field.name), field.name.removesuffix("_s").replace("_", "-")
+        if type(value) not in (int, float) or field.name == "metrics_port":
+            continue
+        if not math.isfinite(value) or value < 0:
+            raise SettingsError(f"{name} {value}: expected a number of 0 or more")
+        if value > (most := _MOST.get(field.name, math.inf)):
+            raise SettingsError(f"{name} {value}: expected at most {most:g}")
+
+
 def _check(settings: Common) -> None:
+    _check_numbers(settings)
     positive = {"fsync_s": settings.fsync_s, "sockets": settings.sockets}
     if isinstance(settings, CexSettings):
         positive |= {"hz": settings.hz, "band_bps": settings.band_bps, "top": settings.top}

@@ -25,6 +25,7 @@ from tape_archive.format.errors import SettingsError, TapeError
 from tape_archive.format.layout import element, segments
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape, register
+from tape_collectors.runtime.budget import budgets
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.error_budget import ErrorBudget
 from tape_collectors.runtime.fetch import Fetcher
@@ -90,6 +91,7 @@ class Process:
         self.state = self.root / "state"
         make_folder(self.state)
         sweep(self.state)
+        self.budgets = budgets(self.state, settings.budgets)
         self.run_id = secrets.token_hex(8)
         self.earlier = max((tape.last_t() for tape in tapes), default=0)
         self.recorder = Recorder(TapeClock(after=self.earlier), consumer)
@@ -143,17 +145,18 @@ class Process:
         """Record until told to stop; then write, decode and seal all that is there."""
         recorder, supervisor = self.recorder, self.supervisor
         runner: web.AppRunner | None = None
-        if self.settings.metrics_port >= 0:
-            runner, port = await serve(self.health, self.settings.metrics_host, self.settings.metrics_port, self.metrics)
-            log.info("health and metrics", extra={"url": f"http://{self.settings.metrics_host}:{port}"})
-            self.port = port
-        for venue, fetcher in self.fetchers.items():
-            supervisor.add(f"fetch {venue}", fetcher.run)
-        supervisor.every("tick", 0.9 * min(1.0, self.settings.fsync_s), self._tick)
-        supervisor.watch(
-            lambda: sum(stream.frames for i in recorder.intakes for f in i.replay.feeds.values() for stream in f.streams.values())
-        )
         try:
+            # From here on connections are made, whatever becomes of the rest: they end in order below.
+            if self.settings.metrics_port >= 0:
+                runner, port = await serve(self.health, self.settings.metrics_host, self.settings.metrics_port, self.metrics)
+                log.info("health and metrics", extra={"url": f"http://{self.settings.metrics_host}:{port}"})
+                self.port = port
+            for venue, fetcher in self.fetchers.items():
+                supervisor.add(f"fetch {venue}", fetcher.run)
+            supervisor.every("tick", 0.9 * min(1.0, self.settings.fsync_s), self._tick)
+            supervisor.watch(
+                lambda: sum(stream.frames for i in recorder.intakes for f in i.replay.feeds.values() for stream in f.streams.values())
+            )
             return await supervisor.run()
         finally:
             for pool in self.pools:

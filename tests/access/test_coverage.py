@@ -173,7 +173,7 @@ def test_the_command_ends_with_3_where_gaps_remain_and_its_json_is_stable(tmp_pa
     assert list(row) == KEYS
     assert row["gaps"] == [{"from_ns": tape.ns(2), "to_ns": tape.ns(3), "from_id": 2, "to_id": 4, "why": "ids"}]
     human = CliRunner().invoke(command, ["--root", str(tmp_path), "--symbol", "btc-usdt"], standalone_mode=False)
-    assert human.output.splitlines()[-1] == "1 streams, 2 frames, 1 gaps"
+    assert human.output.splitlines()[-1] == "1 stream, 2 frames, 1 gap"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ PATCHED = [
     (io, "open"),
     (os, "stat"),
     (os, "lstat"),
+    (os, "access"),
     (os, "listdir"),
     (os, "scandir"),
     (glob, "glob"),
@@ -78,9 +79,16 @@ def test_hot_and_cold_alike(patched: Path) -> None:
         assert Path(path).read_bytes() == whole == read(Path("real", name), "rb") and Path(path).read_text() == whole.decode()
         assert os.path.exists(path) and os.path.isfile(path) and Path(path).exists() and Path(path).is_file() and not os.path.isdir(path)
         assert os.path.getsize(path) == len(whole) == os.stat(path).st_size == Path(path).stat().st_size
+        assert os.access(path, os.R_OK) and os.access(path, os.F_OK) and not os.access(path, os.W_OK) and not os.access(path, os.X_OK)
         assert [json.loads(line) for line in read(path).splitlines()]
     assert os.path.isdir("real") and Path("real").is_dir() and not os.path.isfile("real")
     assert [found for _, _, found in os.walk("real")] == [names]
+    assert os.access("real", os.R_OK | os.X_OK) and not os.access("real", os.W_OK) and not os.access("real/none.jsonl", os.F_OK)
+    assert (
+        sorted(glob.glob("real/**/*.jsonl", recursive=True))
+        == [f"real/{name}" for name in names]
+        == sorted(map(str, Path("real").rglob("*.jsonl")))
+    )
 
 
 def test_pandas_reads_them(patched: Path) -> None:

@@ -160,8 +160,7 @@ def test_hot_here_comes_first(tmp_path: Path, server: Sshd) -> None:
     reader.store.close()
 
 
-def test_one_connection_and_two_round_trips(tmp_path: Path, server: Sshd) -> None:
-    """Counted in what passes: each question is one packet up, and a window is an open and its reads."""
+def test_one_connection_is_shared_by_threads(tmp_path: Path, server: Sshd) -> None:
     archived(tmp_path / "vps", 30)
     with wire(server.port) as between:
         reader = Reader(server, tmp_path / "vps", tmp_path, between.port)

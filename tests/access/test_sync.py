@@ -127,6 +127,28 @@ def test_a_transfer_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert run(store, here)["logs/big.bin"][0] == "anew" and (here / "logs/big.bin").read_bytes() == (root / "big.bin").read_bytes()
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_names_that_no_recorder_gives_are_left_out(tmp_path: Path, server: Sshd, far: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """No text, words for a terminal, links that lead out, and the names of our own files here."""
+    root = tmp_path / "vps"
+    csv(root / "logs/cex_20260110_00.csv", 1_768_003_200, 50)
+    csv(root / "logs/-rf %2e%2e $(reboot).csv", 1_768_003_200, 5)
+    odd = [b"\xff\xfe.csv", b"a\nb.csv", b"\x1b]0;owned\x07\x1b[31m.csv", b"up\\..\\x.csv", "\u202egnp.csv".encode()]
+    for name in [*odd, b".sync.json", b".cex_20260110_12.csv.part"]:
+        Path(os.fsdecode(os.path.join(os.fsencode(root / "logs"), name))).write_text("x\n")  # noqa: PTH118
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key.csv").write_text("secret\n")
+    (root / "logs" / "link.csv").symlink_to(tmp_path / "secret" / "key.csv")
+    (root / "logs" / "dir").symlink_to(tmp_path / "secret")
+    store = server.store(root) if far else LocalStore(root)
+    done = run(store, tmp_path / "mac")  # type: ignore[arg-type]
+    assert set(done) == {"logs/cex_20260110_00.csv", "logs/-rf %2e%2e $(reboot).csv"}
+    assert {path.name for path in tmp_path.joinpath("mac/logs").iterdir()} == {"cex_20260110_00.csv", "-rf %2e%2e $(reboot).csv"}
+    assert caplog.text.count("is left out") == len(odd) and caplog.text.isascii() and "\x1b" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir() if path.name not in ("vps", "mac", "secret")] == []
+    store.close()
+
+
 def test_the_command(tmp_path: Path, server: Sshd) -> None:
     csv(tmp_path / "vps/logs/cex_20260110_00.csv", 1_768_003_200, 3000)
     config = tmp_path / "home" / ".ssh" / "config"

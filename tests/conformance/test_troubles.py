@@ -32,7 +32,7 @@ TROUBLES = {
         {"kind": "silence"},
         r"disconnected: silent",
         r'tape_reconnects_total{group="public",reason="silent",venue="bybit_spot"}',
-        "stream is silent",
+        "streams are silent",
     ),
     "okx_spot": (
         {"kind": "refuse"},

@@ -16,6 +16,7 @@ import yaml
 
 from tape_archive.format import harvest
 from tape_collectors.runtime import health
+from tape_collectors.whole_market import processes, recorder
 from tests.support.prometheus import DEPLOY, RULES, promtool, running, until
 
 PROMETHEUS = DEPLOY / "prometheus"
@@ -89,7 +90,7 @@ def shown(kind: str, name: str) -> set[str]:
 
 def test_rules_use_only_metrics_that_exist() -> None:
     harvested = {series for name, (kind, _, _) in harvest.METRICS.items() for series in shown(kind, name)}
-    source = Path(health.__file__).read_text()
+    source = "".join(Path(str(module.__file__)).read_text() for module in (health, processes, recorder))
     recorders = set(re.findall(r'"(tape_\w+)"', source))
     recorders |= {f"{name}_total" for name in recorders}
     for path, known in ((RULES / "ofi_cvd.yml", harvested), (RULES / "recorders.yml", recorders)):

@@ -23,10 +23,12 @@ TAPE = [sys.executable, "-m", "tape_archive"]
 
 
 def run(command: list[str], *words: str, **variables: str) -> tuple[int, str]:
-    """Exit code and the one line on stderr."""
+    """Exit code and the one line on stderr (log lines aside)."""
     done = subprocess.run([*command, *words], capture_output=True, text=True, env=environment(**variables), timeout=60, check=False)
     assert "Traceback" not in done.stderr, done.stderr
-    return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+    said = [line for line in done.stderr.splitlines() if not line[:4].isdigit()]
+    assert len(said) <= 1, said
+    return done.returncode, said[0] if said else ""
 
 
 def nowhere(*names: str) -> list[str]:
@@ -45,6 +47,14 @@ def nowhere(*names: str) -> list[str]:
         (CEX, ["--channels", "depht"], "unknown channel 'depht'; did you mean 'depth'"),
         (CEX, ["--split-hours", "5"], "split-hours 5: expected 0, 1, 6, 12 or 24"),
         (CEX, ["--hz", "0"], "hz 0.0: expected more than 0"),
+        (CEX, ["--hz", "abc"], "Invalid value for '--hz': 'abc' is not a valid float; see "),
+        (CEX, ["--hz", "1e9"], "hz 1000000000.0: expected at most 1000"),
+        (CEX, ["--hz", "inf"], "hz inf: expected a number of 0 or more"),
+        (CEX, ["--band-bps", "nan"], "band-bps nan: expected a number of 0 or more"),
+        (CEX, ["--stall-seconds", "-1"], "stall -1.0: expected a number of 0 or more"),
+        (POLY, ["--lead-seconds", "-90"], "lead -90.0: expected a number of 0 or more"),
+        (CEX, ["--sockets", "0"], "sockets 0: expected more than 0"),
+        (CEX, ["--nope"], "No such option"),
         (CEX, ["--endpoint", "binance_spot=x"], "expected <venue>.<host>=<address>"),
         (
             CEX,

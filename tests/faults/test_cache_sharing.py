@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tape_access import DataAccessor
-from tape_archive.stores import LocalStore
 from tests.access.test_remote import archived
 from tests.support.recording import environment
 from tests.support.windows import FIRST, LENGTH, content, slug
@@ -126,7 +124,6 @@ def kills(tmp_path: Path, count: int, seed: int) -> None:
         assert "Traceback" not in said, said
     last = share.start(7, 100)
     assert last.communicate()[0].count("\n") == 100 and last.returncode == 0
-    DataAccessor(tmp_path / "mac", share.cache, remote=LocalStore(tmp_path / "vps")).cache.clean()
     share.check()
     assert not list(share.cache.rglob("*.tmp"))
 

@@ -25,7 +25,9 @@ from tape_collectors.harvest.report import Reports
 from tape_collectors.market.harvest import Harvest
 from tape_collectors.simulator.faults import Fault
 from tape_collectors.simulator.world import Simulator
+from tape_monitor.quality.report import decode
 from tests.flow.test_tape_time import clock_at
+from tests.support import harvest_output
 from tests.support.harvests import files, rows, same, table, whole
 from tests.support.recording import arguments, environment, record_cex, record_ofi, simulator
 
@@ -166,6 +168,14 @@ async def test_frames_that_go_astray(tmp_path: Path, fault: str) -> None:
         assert sum(int(row["missed"]) for row in rows(tmp_path, "prices")) > 0  # type: ignore[call-overload]
     else:
         assert sum(1 for _ in trades) >= len(rows(tmp_path, "prices")) + len(rows(tmp_path, "prices", "ETHUSDT"))
+    again = [
+        json.loads(str(row["meta_json"]))
+        for one in ("BTCUSDT", "ETHUSDT")
+        for row in rows(tmp_path, "events", one)
+        if row["event_type"] == "trades_doubled"
+    ]
+    assert sum(one["count"] for one in again) == ended.doubles == sum(one["sent_twice"] for one in again)
+    assert (ended.doubles > 0) == (fault == "duplicate")
 
 
 async def test_redundant_sockets_give_each_trade_once(tmp_path: Path) -> None:
@@ -274,18 +284,46 @@ async def test_the_report_is_made_by_another_process(tmp_path: Path, monkeypatch
     package.write_text(
         "import sys, pathlib\n"
         "given = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
-        "pathlib.Path(given['--output']).write_text(given['--root'])\n"
+        "pathlib.Path(given['--output']).write_text(given['--root'] + ' ' + given['--last'])\n"
         "sys.exit(3)\n"
     )
     monkeypatch.syspath_prepend(str(package.parent))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), *sys.path]))
     monkeypatch.setattr("tape_collectors.harvest.report.MODULE", "reporter")
-    await Reports(tmp_path, 1.0).last()
+    await Reports(tmp_path, 1.0, run_hours=72.0).last()
     (report,) = (tmp_path / layout.REPORTS).glob("dq_????????_????.json")
-    assert report.read_text() == str(tmp_path)
+    assert report.read_text() == f"{tmp_path} 72.0"
     monkeypatch.setattr("tape_collectors.harvest.report.MODULE", "tape_monitor.no_such")
     await Reports(tmp_path / "none", 1.0).last()
     assert not (tmp_path / "none").exists()
+
+
+async def test_a_report_comes_by_itself_while_it_records(tmp_path: Path) -> None:
+    # Rows of an earlier year, so that there are whole minutes to judge; the pause since then is no part of the last day.
+    harvest_output.write(tmp_path, 1.0)
+    async with Simulator(["binance_usdm"]) as venues:
+        stop = asyncio.Event()
+        task = asyncio.create_task(record_ofi(tmp_path, venues.endpoints, stop, report_hours=1 / 3600))
+        for _ in range(1200):
+            if found := list((tmp_path / layout.REPORTS).glob("dq_????????_????.html")):
+                break
+            assert not task.done()
+            await asyncio.sleep(0.05)
+        stop.set()
+        assert (await task).code == 0
+    assert decode(found[0].with_suffix(".json").read_bytes()).symbols == ["BTCUSDT", "ETHUSDT"]
+
+
+async def test_a_report_comes_by_itself_at_the_end(tmp_path: Path) -> None:
+    harvest_output.write(tmp_path, 1.0)
+    async with Simulator(["binance_usdm"]) as venues:
+        ended = await record_ofi(tmp_path, venues.endpoints, 300.0, run_s=2.0, report_hours=1.0, max_latency_p50_ms=61.0)
+    assert ended.code == 0
+    (made,) = (tmp_path / layout.REPORTS).glob("dq_????????_????.json")
+    report = decode(made.read_bytes())
+    assert made.with_suffix(".html").exists() and report.criteria.max_latency_p50_ms == 61.0
+    assert report.end - report.start == 24 * 3600 * SECOND and report.symbols == ["BTCUSDT", "ETHUSDT"]
+    assert report.end >= ended.begun + SECOND, "up to the end of the run"
 
 
 def test_sigterm_ends_it_within_five_seconds(tmp_path: Path) -> None:

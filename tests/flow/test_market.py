@@ -30,13 +30,26 @@ TYPES = "trades,l2_book,funding,index,liquidations,book_ticker,candles_1m"
 Facts = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 
 
+class Child(subprocess.Popen[bytes]):
+    """What it says goes to a file: nobody reads a pipe meanwhile, and a full one would stop it."""
+
+    log: Path
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        self.wait(timeout)
+        return b"", self.log.read_bytes()
+
+
 @contextmanager
-def recorder(root: Path, endpoints: dict[str, str], *options: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def recorder(root: Path, endpoints: dict[str, str], *options: str, **env: str) -> Iterator[Child]:
     command = [sys.executable, "-m", "tape_collectors.cli.market_record", "--root", str(root), "--metrics-port", "-1", *options]
     mine = [one for one in arguments(endpoints) if one == "--endpoint" or one.startswith("binance_usdm")]
     pairs = [word for at, word in enumerate(arguments(endpoints)) if word.startswith("binance_usdm") for word in ("--endpoint", word)]
     assert mine
-    child = subprocess.Popen([*command, *pairs], env=environment(**env), stderr=subprocess.PIPE)
+    log = root.with_suffix(".log")
+    with log.open("wb") as said:
+        child = Child([*command, *pairs], env=environment(**env), stderr=said)
+    child.log = log
     try:
         yield child
     finally:
@@ -183,6 +196,59 @@ def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> 
     assert custom > 0 and sum(status == "SETTLING" for status in changes.values()) == 9
 
 
+@pytest.mark.parametrize(("sizes", "most"), [((40, 80, 30), 20), pytest.param((400, 800, 300), 200, marks=pytest.mark.long)])
+def test_connections_are_as_many_as_the_arithmetic_says(tmp_path: Path, sizes: tuple[int, ...], most: int) -> None:
+    """ceil(streams / most) for each root while symbols are listed and delisted, and no book that stays has a gap."""
+    root = tmp_path / "data"
+
+    def trading() -> int:
+        rows = ask(f"{rest}/fapi/v1/exchangeInfo")["symbols"]
+        return sum(row["status"] == "TRADING" and row["contractType"] == "PERPETUAL" and row["quoteAsset"] == "USDT" for row in rows)
+
+    def status() -> dict[str, Any]:
+        path = root / "state" / "market.status.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"connections": 0, "gaps": 0}
+        return found
+
+    with simulator(tmp_path, "--venues", "binance_usdm", "--perpetuals", str(sizes[0]), "--rate", "300") as endpoints:
+        rest = endpoints["binance_usdm.rest"]
+        options = ("--types", "trades,candles_1m,l2_book", "--streams", str(most), "--discovery-seconds", "1", "--store", "none")
+        with recorder(root, endpoints, *options) as child:
+            for size in sizes:
+                more = size - trading()
+                if more:
+                    ask(f"{rest}/control/{'list' if more > 0 else 'delist'}?count={abs(more)}", b"")
+                assert trading() == size
+                # Of each symbol one stream on /public, two on /market.
+                wanted = -(-size // most) + -(-2 * size // most)
+                until(lambda size=size: ask(f"{rest}/control/status")["speaking"] >= 3 * size, child, 400.0)  # type: ignore[misc]
+                until(lambda wanted=wanted: status()["connections"] == wanted, child, 400.0)  # type: ignore[misc]
+            assert status()["gaps"] == 0
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(90) == 0
+
+
+def test_two_writers_and_a_third_too_many(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    with simulator(tmp_path, "--venues", "binance_usdm") as endpoints:
+        with recorder(root, endpoints, "--types", TYPES, "--workers", "9") as child:
+            said = child.communicate(timeout=60)[1].decode()
+        assert child.returncode == 2 and said.count("\n") == 1 and "expected 1 to 3, one for each tape" in said
+        with recorder(root, endpoints, "--types", TYPES, "--workers", "2") as child:
+            wait(root, child, 1500)
+            until(lambda: len([*(root / "state").glob("tables-1-of-1-*.status.json")]) == 2, child)
+            writers = [path.name for path in (root / "state").glob("tables-1-of-1-*.status.json")]
+            child.send_signal(signal.SIGTERM)
+            said = child.communicate(timeout=90)[1].decode()
+        assert child.returncode == 0 and "the tables do not have everything" not in said, said
+    assert sorted(writers) == ["tables-1-of-1-market-poll.status.json", "tables-1-of-1-public.status.json"]
+    facts = same(root, f"parquet://{root}")
+    assert all(facts[table] for table in ("trades", "l2_book", "index"))
+    # Another number of writers goes on where these were.
+    again = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--types", TYPES, "--json"]
+    assert json.loads(subprocess.run(again, env=environment(), capture_output=True, text=True, check=True).stdout)["rows"] == 0
+
+
 def missed(url: str) -> tuple[int, int]:
     """Trades between the first and the last of each symbol that are not in the store; the newest of BTC-USDT-PERP."""
     tables = open_tables(url)
@@ -227,7 +293,7 @@ def test_killed_at_random_no_row_is_lost_and_none_is_twice(tmp_path: Path, lives
             with recorder(root, endpoints, "--types", TYPES, "--streams", "5", TAPE_DRAIN_S="3") as child:
                 wait(root, child, 300)
                 time.sleep(chance.uniform(0.5, 4.0))
-                lock = root / "state" / "tables-1-of-1.lock"
+                lock = root / "state" / "tables-binance_usdm-public.lock"
                 if chance.random() < 0.6 and held(lock):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(lock.read_text()), signal.SIGKILL)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,29 +88,52 @@ async def test_a_run_that_ends_while_it_makes_the_tail_of_the_one_before_makes_i
     same(tmp_path)
 
 
+async def recorded(root: Path, endpoints: dict[str, str], *steps: Callable[[], bool]) -> None:
+    """Record until the steps have come true, one after the other; each may do something, too."""
+    ended = asyncio.Event()
+    task = asyncio.create_task(record_cex(root, endpoints, ended, **SETTINGS))
+    async with asyncio.timeout(120):
+        for step in steps:
+            while not step():
+                assert not task.done()
+                await asyncio.sleep(0.1)
+    ended.set()
+    assert await task == 0
+
+
 async def test_a_clock_that_steps_is_said_and_time_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = time.monotonic()
+    wall = [0]
+    monkeypatch.setattr(wiring, "TapeClock", lambda after: TapeClock(lambda: time.time_ns() + wall[0], time.monotonic_ns, after))
 
-    def wall() -> int:
-        passed = time.monotonic() - begun
-        return time.time_ns() + (3600 * SECOND if 2 < passed < 4 else -20 * SECOND if passed >= 4 else 0)
+    def offsets() -> list[int]:
+        return [line.fields["offset_ns"] for line in tape(tmp_path) if line.mark == "clock"]
 
-    monkeypatch.setattr(wiring, "TapeClock", lambda after: TapeClock(wall, time.monotonic_ns, after))
+    def begun() -> bool:
+        return segments(tmp_path) != [] and sum(line.data is not None for line in tape(tmp_path)) > 20
+
+    def stepped_on() -> bool:
+        wall[0] = 3600 * SECOND
+        return max(offsets(), default=0) > 3000 * SECOND
+
+    def stepped_back() -> bool:
+        wall[0] = -20 * SECOND
+        return min(offsets()) < -3000 * SECOND
+
     async with Simulator(["binance_spot"]) as venues:
-        assert await record_cex(tmp_path, venues.endpoints, 7.0, **SETTINGS) == 0
+        await recorded(tmp_path, venues.endpoints, begun, stepped_on, stepped_back)
     lines = tape(tmp_path)
     assert all(one.t < other.t for one, other in zip(lines, lines[1:], strict=False))
-    offsets = [line.fields["offset_ns"] / SECOND for line in lines if line.mark == "clock"]
-    assert any(offset > 3000 for offset in offsets) and any(offset < -3000 for offset in offsets)
     same(tmp_path)
 
 
 async def test_a_decoder_that_falls_behind_goes_on_from_the_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    behind = []
+    behind: list[int] = []
+    machines: list[recorder.Recorder] = []
     take, one = recorder.Recorder._catch_up, recorder.Recorder._one
 
     def slow(self: recorder.Recorder, entry: object) -> None:
-        if 3 < time.monotonic() - begun < 5:
+        machines[:] = [self]
+        if self.decoded > 300 and len(behind) < 20:
             time.sleep(0.02)
         one(self, entry)  # type: ignore[arg-type]
 
@@ -116,14 +141,14 @@ async def test_a_decoder_that_falls_behind_goes_on_from_the_tape(tmp_path: Path,
         behind.append(self.frames)
         take(self, seconds)
 
+    def caught_up() -> bool:
+        return len(behind) >= 20 and not machines[0].behind and machines[0].frames > behind[-1] + 300
+
     monkeypatch.setattr(recorder, "LIMIT", 1_500)
     monkeypatch.setattr(recorder.Recorder, "_one", slow)
     monkeypatch.setattr(recorder.Recorder, "_catch_up", watched)
-    begun = time.monotonic()
     with simulator(tmp_path, "--venues", "binance_spot") as endpoints:
-        assert await record_cex(tmp_path, endpoints, 10.0, **SETTINGS) == 0
-    assert len(behind) > 3, "it did fall behind"
-    lines = tape(tmp_path)
-    assert max(one.t - other.t for one, other in zip(lines[1:], lines, strict=False)) < 3 * SECOND, "the tape did not wait"
-    assert not [line for line in lines if line.mark in ("gap", "lost", "unknown")]
+        await recorded(tmp_path, endpoints, caught_up)
+    assert behind[-1] > behind[0] + 20, "the tape did not wait"
+    assert not [line for line in tape(tmp_path) if line.mark in ("gap", "lost", "unknown")]
     same(tmp_path)

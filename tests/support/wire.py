@@ -9,7 +9,11 @@ from collections.abc import Iterator
 
 
 class Wire:
-    """``delay_s``: one way. ``cut_after``: close both ends when so many bytes came from the server on one connection. ``frozen``: nothing passes."""
+    """``delay_s``: one way. ``cut_after``: close both ends when so many bytes came from the server on one connection. ``frozen``: nothing passes.
+
+    ``round_trips``: how many of them what has reached the client took, one after the other. A question takes one more than the newest answer that
+    was there when it left; an answer as many as the newest question that was there when it left. Exact where the delay is long beside computing.
+    """
 
     def __init__(self, to_port: int, delay_s: float = 0.0) -> None:
         self.to_port = to_port
@@ -20,7 +24,8 @@ class Wire:
         self.port = 0
         self.connections = 0
         self.bytes_down = 0
-        self.reads_up = 0
+        self.round_trips = 0
+        self._asked = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -45,7 +50,9 @@ class Wire:
             return
         self._open |= {writer, up_writer}
         try:
-            await asyncio.gather(self._pass(reader, up_writer, False, writer), self._pass(up_reader, writer, True, up_writer))
+            # The loop ends before the connection does: nobody waits for it any more.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(self._pass(reader, up_writer, False, writer), self._pass(up_reader, writer, True, up_writer))
         finally:
             self._open -= {writer, up_writer}
             for one in (writer, up_writer):
@@ -53,11 +60,11 @@ class Wire:
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, down: bool, other: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[float, bytes, int]] = asyncio.Queue()
 
         async def leave() -> None:
             while True:
-                due, chunk = await queue.get()
+                due, chunk, trips = await queue.get()
                 if (pause := due - loop.time()) > 0:
                     await asyncio.sleep(pause)
                 while self.frozen:  # noqa: ASYNC110
@@ -65,6 +72,10 @@ class Wire:
                 if not chunk:
                     writer.transport.abort()
                     return
+                if down:
+                    self.round_trips = max(self.round_trips, trips)
+                else:
+                    self._asked = max(self._asked, trips)
                 with contextlib.suppress(OSError):
                     writer.write(chunk)
                     await writer.drain()
@@ -84,10 +95,8 @@ class Wire:
                         writer.transport.abort()
                         other.transport.abort()
                         return
-                else:
-                    self.reads_up += 1
-                queue.put_nowait((loop.time() + self.delay_s, chunk))
-        queue.put_nowait((loop.time() + self.delay_s, b""))
+                queue.put_nowait((loop.time() + self.delay_s, chunk, self._asked if down else self.round_trips + 1))
+        queue.put_nowait((loop.time() + self.delay_s, b"", 0))
         await task
 
 

@@ -52,18 +52,32 @@ def _of_symbol(rows: list[coverage.Coverage], symbol: str) -> list[coverage.Cove
     return found
 
 
+def _name(row: coverage.Coverage) -> str:
+    """The symbol; of a token with seventy digits its window and its end, which tells Up from Down."""
+    short = row.symbol if len(row.symbol) <= 20 else f"{row.symbol[:9]}…{row.symbol[-8:]}"
+    return f"{row.slug} …{row.symbol[-6:]}" if row.slug and row.slug != row.symbol else short
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _table(rows: list[coverage.Coverage]) -> None:
-    lines = []
-    for row in rows:
-        name = row.symbol if len(row.symbol) <= 20 else row.symbol[:9] + "…" + row.symbol[-8:]
-        span, state = duration(row.last_ns - row.first_ns), "complete" if row.complete else f"{len(row.gaps)} gaps"
-        lines.append(f"{row.venue:13} {name:20} {row.channel:24} {row.frames:>10,}  {moment(row.first_ns)}  {span:>9}  {state}")
+    named = [(_name(row), row) for row in rows]
+    width = max(len(name) for name, _ in named)
+    lines = [f"{'venue':13} {'stream':{width}} {'channel':24} {'frames':>10}  {'from (UTC)':19}  {'length':>9}  state"]
+    for name, row in named:
+        span, state = duration(row.last_ns - row.first_ns), "complete" if row.complete else _counted(len(row.gaps), "gap")
+        lines.append(f"{row.venue:13} {name:{width}} {row.channel:24} {row.frames:>10,}  {moment(row.first_ns)}  {span:>9}  {state}")
         for gap in row.gaps[:5]:
             ids = f"  ids {gap.from_id}..{gap.to_id}" if gap.from_id else ""
             lines.append(f"    {moment(gap.from_ns)}  {duration(gap.to_ns - gap.from_ns):>9}  {gap.why}{ids}")
         if len(row.gaps) > 5:
             lines.append(f"    … and {len(row.gaps) - 5} more (--json shows all)")
     gaps = sum(len(row.gaps) for row in rows)
-    lines.append(f"{len(rows)} streams, {sum(row.frames for row in rows):,} frames, " + (f"{gaps} gaps" if gaps else "all complete"))
+    lines.append(
+        f"{_counted(len(rows), 'stream')}, {_counted(sum(row.frames for row in rows), 'frame')}, "
+        + (_counted(gaps, "gap") if gaps else "all complete")
+    )
     text = "\n".join(lines)
     click.echo_via_pager(text + "\n") if len(lines) > 40 and sys.stdout.isatty() else click.echo(text)

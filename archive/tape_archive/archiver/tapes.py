@@ -24,7 +24,7 @@ from msgspec.structs import asdict, replace
 from tape_archive.archiver.move import CHUNK, Moved, Sizes, forget, read_manifest, recode, staging, verify, write_manifest
 from tape_archive.archiver.plan import DAY
 from tape_archive.format import cursor, manifest
-from tape_archive.format.atomic import sync_folder
+from tape_archive.format.atomic import sweep, sync_folder
 from tape_archive.format.compression import Compression, plain
 from tape_archive.format.errors import Corrupt, TapeError
 from tape_archive.format.layout import Segment, segments
@@ -81,6 +81,8 @@ class Packer:
 
     def pack(self, found: Sequence[Segment], told: Callable[[Moved], None]) -> None:
         """All of them. Raises StoreError, DiskFull."""
+        for folder in sorted({segment.file.parent for segment in found}) if not self.dry_run else ():
+            sweep(folder)
         for segment in found:
             told(self._one(segment))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +14,32 @@ import click
 import msgspec
 
 from tape_archive import human
+from tape_archive import settings as configured
 from tape_archive.archiver import days, look, tapes
 from tape_archive.archiver.days import Compacted
 from tape_archive.archiver.move import Moved, Mover
 from tape_archive.archiver.plan import Plan, Rules, plan
+from tape_archive.commands import prune
 from tape_archive.format.atomic import sweep
 from tape_archive.format.compression import KINDS, Compression, compression
-from tape_archive.format.errors import NotFound
+from tape_archive.format.errors import NotFound, SettingsError, TapeError
 from tape_archive.format.lock import Lock, held
 from tape_archive.format.ticks import of_folder
 from tape_archive.service import command as script
+from tape_archive.service import log_to_file
 from tape_archive.stores import LocalStore, Store, open_store
+
+log = logging.getLogger(__name__)
 
 
 class Report(msgspec.Struct):
-    """What a run did. ``error``: why it ended early; what is told was done."""
+    """What a run did. ``pruned``: what retention deleted, where it was asked. ``error``: why it ended early; what is told was done."""
 
     moved: list[Moved] = []
     stayed: list[Moved] = []
     packed: list[Moved] = []
     compacted: list[Compacted] = []
+    pruned: prune.Report | None = None
     young: int = 0
     dry_run: bool = False
     error: str = ""
@@ -57,6 +65,8 @@ class Report(msgspec.Struct):
 @click.option("--unsealed", is_flag=True, help="Also what no recorder sealed or finished; never while it runs.")
 @click.option("--tapes/--no-tapes", default=True, show_default=True, help="Also pack raw tapes.")
 @click.option("--compact", is_flag=True, help="Also merge the Parquet parts of each old day into one file.")
+@click.option("--prune", "pruning", is_flag=True, help="Then delete what the retention in --config allows, as tape prune does.")
+@click.option("--config", metavar="FILE", help="YAML file with the retention.  [default: TAPE_CONFIG]")
 @click.option("--dry-run", is_flag=True, help="Say what would happen, with the true sizes; change nothing.")
 @click.option("--now", type=float, hidden=True, help="Unix seconds; for tests.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
@@ -64,16 +74,29 @@ def command(**options: Any) -> int:
     """Move old windows to the archive, compressed and verified, pack old tapes, and (--compact) make one Parquet file of each old day. Safe
     to kill at any moment and to run twice.
 
-    Exit code 3: some files that are old enough stayed, and why is said.
+    What it does to each file is written to state/archiver.log. Exit code 3: some files that are old enough stayed, and why is said.
     """
     root, hot, target, folder = _places(options)
-    with Lock(root / "state" / "archiver.lock"):
-        report = _run(root, hot, target, folder, options)
+    rules = configured.load(options["config"]) if options["pruning"] else configured.ArchiverSettings()
+    if options["pruning"] and not rules.retention:
+        raise SettingsError("--prune needs to know how long what is kept: archiver: retention: in --config")
+    report, problem = Report(dry_run=options["dry_run"]), None
+    with Lock(root / "state" / "archiver.lock"), _logged(root, report):
+        try:
+            _run(report, root, hot, target, folder, options)
+            if options["pruning"]:
+                report.pruned = prune.Report(dry_run=report.dry_run)
+                problem = prune.run(report.pruned, root, rules, options["target"], (), options)
+        except TapeError as error:
+            problem = error
+        report.error = str(problem or "")
     if options["as_json"]:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
     else:
         _show(report, hot, f"{target.url}/{folder}".rstrip("/"))
-    return 3 if report.stayed else 0
+    if problem is not None:
+        raise problem
+    return 3 if report.stayed or (report.pruned and report.pruned.stayed) else 0
 
 
 main = script(command)
@@ -92,10 +115,33 @@ def _places(options: dict[str, Any]) -> tuple[Path, Path, Store, str]:
     return root, hot, LocalStore(archive), ""
 
 
-def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, Any]) -> Report:
+@contextlib.contextmanager
+def _logged(root: Path, report: Report) -> Iterator[None]:
+    """What was done to each file, and why a run ended early, in a log that stays."""
+    if report.dry_run:
+        yield
+        return
+    log.setLevel(logging.INFO)
+    with log_to_file(root / "state" / "archiver.log"):
+        yield
+        done = report.pruned or prune.Report()
+        for gone in done.deleted:
+            log.info("deleted %s: %s", gone.path, gone.why)
+        for name, why in [(one.name, one.why) for one in report.stayed] + [(one.path, one.why) for one in done.stayed]:
+            log.info("stays %s: %s", name, why)
+        if report.error:
+            log.error("ended early: %s", report.error)
+        count = len(report.moved), len(report.packed), len(report.compacted), len(done.deleted)
+        log.info("done: %d windows moved, %d tapes packed, %d days compacted, %d files deleted", *count)
+
+
+def _told(what: str, name: str, before: int, after: int) -> None:
+    log.info("%s %s: %s -> %s", what, name, human.size(before), human.size(after))
+
+
+def _run(report: Report, root: Path, hot: Path, target: Store, folder: str, options: dict[str, Any]) -> None:
     now = options["now"] or time.time()
     packing = compression(options["compress"], options["level"])
-    report = Report(dry_run=options["dry_run"])
     _tidy(hot, target)
     if hot.is_dir():
         rules = Rules(options["days"], options["unresolved_after"], options["unsealed"], held(root / "state" / "poly.lock"))
@@ -105,7 +151,6 @@ def _run(root: Path, hot: Path, target: Store, folder: str, options: dict[str, A
         _tapes(report, root, far, now, packing, options)
     if options["compact"]:
         _days(report, root, now, packing, options)
-    return report
 
 
 def _tidy(hot: Path, target: Store) -> None:
@@ -126,6 +171,8 @@ def _windows(
 
         def told(moved: Moved) -> None:
             (report.stayed if moved.why else report.moved).append(moved)
+            if not moved.why:
+                _told("moved", f"{moved.name} to {moved.folder}", moved.bytes, moved.stored)
             bar.update(moved.bytes)
 
         mover.move(made.moves, told)
@@ -140,6 +187,8 @@ def _tapes(report: Report, root: Path, target: Store | None, now: float, packing
         def told(moved: Moved) -> None:
             if moved.why != tapes.PACKED:
                 (report.stayed if moved.why else report.packed).append(moved)
+            if not moved.why:
+                _told("packed", moved.name, moved.bytes, moved.stored)
             bar.update(moved.bytes)
 
         packer.pack(found, told)
@@ -165,6 +214,7 @@ def _days(report: Report, root: Path, now: float, packing: Compression, options:
                 report.stayed.append(Moved(done.folder, done.folder, done.bytes, done.bytes, done.why))
             elif done.bytes:
                 report.compacted.append(done)
+                _told(f"compacted {done.parts} parts of", done.folder, done.bytes, done.stored)
             bar.update(done.bytes)
 
         Compactor(root, level, options["dry_run"]).run(chosen, told)
@@ -197,6 +247,8 @@ def _show(report: Report, hot: Path, where: str) -> None:
         f"{verb} {len(report.moved):,} windows of {hot} to {where}, packed {len(report.packed):,} tapes{made}: "
         f"{human.size(before)} -> {human.size(after)}; {len(report.stayed):,} stay, {report.young:,} are not old enough"
     )
+    if report.pruned is not None:
+        prune.show(report.pruned)
 
 
 def _row(name: str, some: Sequence[Moved | Compacted], count: int = 0) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,15 +58,13 @@ def command(**options: Any) -> int:
     root = Path(options["root"]).expanduser()
     if not root.is_dir():
         raise NotFound(f"{root} is not there; give the --root of the recorders")
-    url = options["target"] or settings.target
     report = Report(dry_run=not options["apply"])
-    target = open_store(url) if url else None
     with Lock(root / "state" / "archiver.lock"):
-        problem = _run(report, Pruner(root, target, lossy, report.dry_run), retention, options)
+        problem = run(report, root, msgspec.structs.replace(settings, retention=retention), options["target"], lossy, options)
     if options["as_json"]:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
     else:
-        _show(report)
+        show(report)
     if problem is not None:
         raise problem
     return 3 if report.stayed else 0
@@ -77,8 +76,13 @@ def _lossy(name: str) -> str:
     return name
 
 
-def _run(report: Report, pruner: Pruner, retention: dict[str, float], options: dict[str, Any]) -> TapeError | None:
-    found = old(pruner.root, retention, options["now"] or time.time())
+def run(
+    report: Report, root: Path, settings: configured.ArchiverSettings, url: str | None, lossy: Sequence[str], options: dict[str, Any]
+) -> TapeError | None:
+    """Delete, or (``report.dry_run``) say what would be; gives what ended it early. Raises SettingsError, Corrupt (a cursor)."""
+    url = url or settings.target
+    pruner = Pruner(root, open_store(url) if url else None, lossy, report.dry_run)
+    found = old(root, settings.retention, options["now"] or time.time())
     report.young, report.newest = found.young, found.newest
     hidden = options["as_json"] or not sys.stderr.isatty()
     with click.progressbar(length=sum(item.bytes for item in found.items), label="verifying", hidden=hidden) as bar:
@@ -95,7 +99,7 @@ def _run(report: Report, pruner: Pruner, retention: dict[str, float], options: d
     return None
 
 
-def _show(report: Report) -> None:
+def show(report: Report) -> None:
     """One line for each table and reason."""
     verb = "would delete" if report.dry_run else "deleted"
     for what, some in ((verb, report.deleted), ("stays", report.stayed)):

@@ -29,7 +29,10 @@ def make_folder(path: Path) -> None:
         for folder in made:
             sync_folder(folder.parent)
     except OSError as error:
-        raise failure(path, error) from None
+        told = failure(path, error)
+        if type(told) is StoreError:
+            raise StoreError(f"cannot make the folder {path}: {error.strerror}; choose another one") from None
+        raise told from None
 
 
 def sync_folder(path: Path) -> None:

@@ -154,9 +154,9 @@ COLUMNS: dict[Kind, tuple[tuple[str, str, str], ...]] = {
 #: event_type: divergences at confirmation; conflicts of one row; what the tape says of its own completeness
 DIVERGENCES = ("bull_div", "bear_div", "hidden_bull", "hidden_bear")
 CONFLICTS = ("ofi_cvd_conflict", "ofi_cvd_divergence", "anomaly", "price_anomaly")
-#: trades_missed: {from_id, to_id, missed, from_ns}; book_lost, book_back: {why}; late_trade: {agg_trade_id, price, qty, side};
-#: reset (the venue began anew): {channel, why}; begin: a run begins, {run, carried}
-TAPE_EVENTS = ("begin", "trades_missed", "late_trade", "book_lost", "book_back", "reset")
+#: trades_missed: {from_id, to_id, missed}; book_lost, book_back: {why}; late_trade: {agg_trade_id, price, qty, side};
+#: trades_doubled: {count, sent_twice, ids}; reset (the venue began anew): {channel, why}; begin: a run begins, {carried}
+TAPE_EVENTS = ("begin", "trades_missed", "late_trade", "trades_doubled", "book_lost", "book_back", "reset")
 EVENTS = (*DIVERGENCES, *CONFLICTS, *TAPE_EVENTS)
 
 #: what /metrics of ofi-record shows, by the brief's names: (type, labels, meaning)

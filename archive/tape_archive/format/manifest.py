@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ from tape_archive.format.errors import Corrupt, UnknownVersion
 from tape_archive.format.lines import FORMAT
 
 NAME = "_manifest.jsonl"
+#: lines of replies and marks: `u` or `mark` stands where the frame would
+_OTHER = re.compile(rb'\{"t":\d+,"s":"(?:[^"\\]|\\.)*","(?:u|mark)":').match
 
 
 class Entry(msgspec.Struct, kw_only=True):
@@ -76,20 +79,24 @@ def sha256(path: Path) -> str:
 
 
 def describe(path: Path) -> Entry:
-    """The entry of a tape file as it is now, by reading it whole."""
-    from tape_archive.format.lines import parse
+    """The entry of a tape file as it is now, by reading it whole. Raises Corrupt if its first or last line, a mark or a reply is none."""
+    from tape_archive.format.lines import parse, time_of
     from tape_archive.format.read import read_lines
 
-    lines = frames = gaps = first = last = 0
+    lines = others = gaps = first = 0
+    raw = b""
     for raw in read_lines(path):
-        line = parse(raw)
         lines += 1
-        first = first or line.t
-        last = line.t
-        if line.mark is None:
-            frames += line.request is None
-        else:
-            gaps += line.mark == "gap"
+        if not first:
+            first = time_of(raw)
+        # A recorder that goes on meanwhile pays for every step here (an hour may have millions of lines): only what can be no plain
+        # frame, by the keys that stand before it, is parsed.
+        if _OTHER(raw):
+            line = parse(raw)
+            if line.mark is not None or line.request is not None:
+                others += 1
+                gaps += line.mark == "gap"
+    frames, last = lines - others, time_of(raw) if raw else 0
     return Entry(
         name=path.name,
         bytes=path.stat().st_size,

@@ -210,11 +210,15 @@ class Lifecycle(msgspec.Struct):
 
 
 class Notice(msgspec.Struct):
-    """A frame that carries no market data: an ack, a pong, a statistic nobody asked to decode. ``kind`` is documented."""
+    """A frame that carries no market data: an ack, a pong, a statistic nobody asked to decode. ``kind`` is documented. ``symbol``,
+    ``channel``, ``number``: which trade came again on its connection, where the feed says it."""
 
     t: int
     kind: str
     detail: str = ""
+    symbol: str = ""
+    channel: str = ""
+    number: int = 0
 
 
 class Unknown(msgspec.Struct):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TypeVar
 
-from tape_archive.format.errors import NotFound, StoreUnavailable
+from tape_archive.format.errors import NotFound, StoreUnavailable, TapeError
 from tape_archive.stores.store import Entry, Store
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 #: after it could not be reached, the first store is left alone so long
 PAUSE_S = 10.0
+#: when the first takes so long, the second is connected meanwhile: who waits for both waits for one
+READY_S = 0.5
 
 
 class Fallback:
@@ -29,12 +33,28 @@ class Fallback:
         """Raises NotFound only if neither has it."""
         if time.monotonic() >= self._until:
             try:
-                return call(self.first)
+                with self._prepared():
+                    return call(self.first)
             except StoreUnavailable as error:
                 self._away(error)
             except NotFound:
                 pass
         return call(self.second)
+
+    @contextlib.contextmanager
+    def _prepared(self) -> Iterator[threading.Timer]:
+        timer = threading.Timer(READY_S, self._connect)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield timer
+        finally:
+            timer.cancel()
+
+    def _connect(self) -> None:
+        # Whoever asks it then is told what is wrong.
+        with contextlib.suppress(TapeError):
+            self.second.stat("")
 
     def _away(self, error: StoreUnavailable) -> None:
         self._until = time.monotonic() + PAUSE_S
@@ -49,7 +69,8 @@ class Fallback:
         found: builtins.list[Entry | None] = [None] * len(paths)
         if time.monotonic() >= self._until:
             try:
-                found = self.first.stats(paths)
+                with self._prepared():
+                    found = self.first.stats(paths)
             except StoreUnavailable as error:
                 self._away(error)
         missing = [path for path, entry in zip(paths, found, strict=True) if entry is None]
@@ -71,9 +92,11 @@ class Fallback:
         at = offset
         if time.monotonic() >= self._until:
             try:
-                for chunk in self.first.chunks(path, at, size):
-                    at += len(chunk)
-                    yield chunk
+                with self._prepared() as timer:
+                    for chunk in self.first.chunks(path, at, size):
+                        timer.cancel()
+                        at += len(chunk)
+                        yield chunk
                 return
             except StoreUnavailable as error:
                 self._away(error)

@@ -40,7 +40,8 @@ def remembered(store: Tables) -> dict[str, Known]:
         since, until = (None if absent[name][at] else values[name][at] for name in ("listed", "delisted"))
         if before is not None:
             since, until = before.listed if since is None else since, before.delisted if until is None else until
-        known[row["symbol"]] = Known(row["native"], since, until, row["status"] not in (*SILENT, _GONE))
+        trades = row["status"] not in (*SILENT, _GONE)
+        known[row["symbol"]] = Known(row["native"], since, None if trades else until, trades)
     return {name: one for name, one in known.items() if one.listed is not None or not one.rest}
 
 
@@ -77,9 +78,9 @@ def _row(name: str, row: Listed | None, known: Known, t: int) -> Mapping[str, An
         "symbol": name,
         "native": known.native,
         "status": row.status if row else _GONE,
-        "base": row.baseAsset if row else base,
+        "base": row.multiple[1] if row else base,
         "quote": row.quoteAsset if row else rest.partition("-")[0],
-        "multiplier": 1.0,
+        "multiplier": float(row.multiple[0]) if row else 1.0,
         "tick_size": float(row.tick) if row and row.tick else None,
         "lot_size": float(row.lot) if row and row.lot else None,
         "first_seen": t,

@@ -57,6 +57,8 @@ def of_look(look: Look) -> Report:
     for one in (*look.left, *look.refused):
         totals[one.table].unfillable += one.rows if one.status == "unfillable" else 0
         totals[one.table].failed += one.rows if one.status == "failed" else 0
+    if look.made.gaps:
+        totals["custom_candles"] = Total(look.made.gaps, look.made.missing, failed=look.made.failed)
     steps = [
         Step(piece.what, CLASSES[piece.age], piece.fetch.weight if piece.fetch else 0, len(piece.holes), piece.rows)
         for piece in look.plan.pieces
@@ -65,7 +67,7 @@ def of_look(look: Look) -> Report:
     return Report(
         look.start,
         look.end,
-        not look.holes and not look.left,
+        not look.holes and not look.left and not look.made.gaps,
         totals,
         [*look.left, *look.refused],
         look.strangers,

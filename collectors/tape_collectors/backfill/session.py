@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -13,12 +14,14 @@ from tape_archive.format.errors import NotFound, RemoteError, SettingsError
 from tape_archive.human import parse_time
 from tape_archive.tables.laws import interval_ns
 from tape_archive.tables.tables import Tables, open_tables
+from tape_collectors.backfill import custom
 from tape_collectors.backfill.client import Answered, Client, NoAnswer
 from tape_collectors.backfill.ledger import learned, native, remembered
 from tape_collectors.backfill.memory import SCOPES, Memory
 from tape_collectors.backfill.plan import SPACING_S, Hole, Plan, plan
-from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, silent
+from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, Total, silent
 from tape_collectors.backfill.scan import FILLABLE, Known, Scan, lives
+from tape_collectors.runtime.budget import budgets
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.settings import BackfillSettings
 from tape_collectors.venues.binance import USDM
@@ -33,7 +36,7 @@ _TIMEOUT_S = 300.0
 
 class Look(msgspec.Struct):
     """What was found missing: ``holes`` that the ``plan`` would ask for, the parts of them that it refuses, and what was left before.
-    ``strangers``: instruments that lack rows and whose listing nobody knows yet."""
+    ``strangers``: instruments that lack rows and whose listing nobody knows yet. ``made``: custom candles that are missing."""
 
     plan: Plan
     holes: list[Hole]
@@ -42,6 +45,7 @@ class Look(msgspec.Struct):
     strangers: int
     start: int
     end: int
+    made: Total
 
 
 class Session:
@@ -60,7 +64,7 @@ class Session:
 
     def __enter__(self) -> Session:
         self.store.create()
-        self.scan = Scan(self.store, self.settings.tables or FILLABLE, self._names(), self.start, self.end)
+        self.scan = Scan(self.store, self._tables(), self._names(), self.start, self.end)
         if not self.scan.all_symbols():
             raise NotFound(f"{self.store.url} has no rows of {', '.join(self.scan.tables)}; name what to fill: --symbols BTCUSDT")
         return self
@@ -77,7 +81,8 @@ class Session:
         names = memory.names
         told = [Left.of(hole, names[hole.symbol], status, memory.why(hole)) for hole, status in left if status != "asked"]
         refused = [Left.of(one.hole, names[one.hole.symbol], "failed" if one.later else "unfillable", one.why) for one in made.refused]
-        return Look(made, holes, told, refused, len(self._strangers(known)), self.start, self.end)
+        candles = self._custom(known).total
+        return Look(made, holes, told, refused, len(self._strangers(known)), self.start, self.end, candles)
 
     async def fill(self, show: Show = silent) -> Outcome:
         """Fill what is missing. Raises RemoteError if the venue does not even list its instruments."""
@@ -88,13 +93,36 @@ class Session:
             {**USDM.limits, **LIMITS},
             tls=trusted(self.settings),
             timeout_s=_TIMEOUT_S,
-            shared=self._shared(),
+            shared=budgets(self._state(), self.settings.budgets),
             gap_s=SPACING_S,
             at_once=12,
         )
         async with Client(self.root, USDM.name, fetcher, version=program()).open() as client:
             known = await self._learned(client)
-            return await Run(self.scan, client, self._memory(known), known, self.end, show).fill()
+            outcome = await Run(self.scan, client, self._memory(known), known, self.end, show).fill()
+            await self._make(known, outcome)
+            return outcome
+
+    def _tables(self) -> tuple[str, ...]:
+        """Those that the venue is asked for: custom candles are made of minutes."""
+        asked = dict.fromkeys(custom.MINUTES if table == custom.TABLE else table for table in self.settings.tables)
+        return tuple(asked) or FILLABLE
+
+    def _custom(self, known: Mapping[str, Known]) -> custom.Made:
+        if self.settings.tables and custom.TABLE not in self.settings.tables:
+            return custom.Made(Total(), {}, [])
+        return custom.missing(self.store, known, self.start, self.end)
+
+    async def _make(self, known: Mapping[str, Known], outcome: Outcome) -> None:
+        """Custom candles, of the minutes that are there now."""
+        made = await asyncio.to_thread(self._custom, known)
+        if made.rows:
+            batches = Batches(self.store)
+            batches.put(custom.TABLE, made.rows)
+            await batches.flush()
+        if made.total.gaps:
+            outcome.tables[custom.TABLE] = made.total
+            outcome.left += made.left
 
     async def _learned(self, client: Client) -> dict[str, Known]:
         known = self._known()
@@ -137,8 +165,7 @@ class Session:
             found |= dict.fromkeys(name for name in there if fnmatchcase(name, pattern) or fnmatchcase(native(name), pattern))
         return list(found)
 
-    def _shared(self) -> Path | None:
-        """Where this host's programs share the weight budget."""
+    def _state(self) -> Path:
         folder = self.root / "state"
         folder.mkdir(parents=True, exist_ok=True)
         return folder

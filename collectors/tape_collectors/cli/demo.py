@@ -22,7 +22,7 @@ from tape_archive.format.errors import LocalError, TapeError
 from tape_archive.format.layout import segments, windows
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
-from tape_archive.human import size
+from tape_archive.human import duration, size
 
 WINDOW_S = 15
 
@@ -55,7 +55,8 @@ class _Demo:
         process = self.processes.pop(name)
         if process.poll() is None:
             process.send_signal(how)
-        return process.wait(timeout=15)
+        # It drains within 5 s; a machine that does twenty things at once gives it less of them.
+        return process.wait(timeout=60)
 
     # -- the minute --------------------------------------------------------------------------------------------------------
 
@@ -101,8 +102,10 @@ class _Demo:
                     raise LocalError(f"{name} ended with {process.returncode}; see {self.root / (name + '.log')}")
             self.progress(passed)
             time.sleep(0.5 if sys.stdout.isatty() else 5.0)
+        self.progress(self.seconds)
         if sys.stdout.isatty():
             click.echo()
+        click.echo("Stopping the recorders, then reading back what they wrote …")
         codes = {name: self.stop(name) for name in ("cex-record", "poly-record", "simulator")}
         if any(codes.values()):
             raise LocalError(f"a recorder did not end well: {codes}")
@@ -117,7 +120,7 @@ class _Demo:
                 continue
             parts.append(f"{name}: {status['frames']:,} frames, {status['connections']} sockets, {status['reconnects']} reconnects")
         done = int(passed / self.seconds * 20)
-        text = f"[{'#' * done}{'.' * (20 - done)}] {passed:3.0f} s  {'  |  '.join(parts)}"
+        text = f"[{'#' * done}{'.' * (20 - done)}] {passed:3.0f} s  {'  |  '.join(parts) or 'the recorders are starting'}"
         click.echo(f"\r{text}\x1b[K" if sys.stdout.isatty() else text, nl=not sys.stdout.isatty())
 
     # -- what came of it -----------------------------------------------------------------------------------------------------
@@ -172,8 +175,10 @@ class _Demo:
         click.echo(f"\n== coverage\n{len(found)} streams, {complete} complete, {len(gaps)} gaps")
         reasons = Counter(gap["why"] for _, gap in gaps)
         for why, count in reasons.most_common():
-            longest = max((gap["to_ns"] - gap["from_ns"]) / 1e6 for _, gap in gaps if gap["why"] == why)
-            click.echo(f"  {count} x {why} (at most {longest:.0f} ms)")
+            longest = max(gap["to_ns"] - gap["from_ns"] for _, gap in gaps if gap["why"] == why)
+            click.echo(f"  {count} x {why} (at most {duration(longest).strip()} between two frames)")
+        if gaps and not unexplained:
+            click.echo("  that is our cut of every socket, found on each stream that may have lost something")
         if any(row["channel"] in ("trade", "depth@100ms") and row["complete"] for row in found):
             click.echo("  streams that the venue numbers are complete in spite of the cut where no number is missing")
         for row, gap in unexplained[:5]:

@@ -7,15 +7,17 @@ import os
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tape_archive.format.errors import NotFound
+from tape_archive.format.layout import element
 from tape_archive.format.lock import Lock
 from tape_archive.service import log_setup
-from tape_collectors.cli.options import listed
+from tape_collectors.cli.options import addressed, listed
 
 if TYPE_CHECKING:
     from tape_collectors.whole_market.writer import TableWriter
@@ -30,10 +32,15 @@ if TYPE_CHECKING:
 @click.option("--types", callback=listed, metavar="A,B", help="Of the tables.  [default: what the recorder was told]")
 @click.option("--custom", callback=listed, metavar="A,B", help="Candles of other lengths, e.g. 3m,45m.  [default: as recorded]")
 @click.option("--shard", metavar="I/N", default="1/1", show_default=True, help="As of the recorder.")
+@click.option("--tapes", callback=listed, metavar="A,B", help="Of these tapes alone (public, market, poll).  [default: all]")
 @click.option("--follow", is_flag=True, help="Go on while it is recorded, until standard input ends or SIGTERM comes.")
 @click.option(
     "--drain-seconds", "drain_s", type=float, default=30.0, show_default=True, help="With --follow: at the end, finish within this time."
 )
+@click.option(
+    "--backfill-seconds", "backfill_s", type=float, default=0.0, help="With --follow: fill what the tables lack so often; 0: never."
+)
+@click.option("--endpoint", "endpoints", multiple=True, callback=addressed, metavar="NAME=URL", help="For that: another address.")
 @click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 @click.option("--log-level", default="info", show_default=True)
 @click.option("--log-json", is_flag=True)
@@ -44,8 +51,11 @@ def command(
     types: tuple[str, ...] | None,
     custom: tuple[str, ...] | None,
     shard: str,
+    tapes: tuple[str, ...] | None,
     follow: bool,
     drain_s: float,
+    backfill_s: float,
+    endpoints: dict[str, str] | None,
     as_json: bool,
     log_level: str,
     log_json: bool,
@@ -57,25 +67,35 @@ def command(
     """
     log_setup(log_level, as_json=log_json)
     from tape_archive.tables.tables import open_tables
+    from tape_collectors.venues.binance.market import POLL
+    from tape_collectors.whole_market.fills import Fills
+    from tape_collectors.whole_market.recorder import status_of
     from tape_collectors.whole_market.retention import Retention
-    from tape_collectors.whole_market.writer import TableWriter, open_tapes
+    from tape_collectors.whole_market.writer import TableWriter, open_tapes, streams_of
 
     if not (Path(root) / "raw").is_dir() and not follow:
         raise NotFound(f"no tape under {root}; give the --root of market-record")
-    lock = Path(root) / "state" / f"tables-{shard.replace('/', '-of-')}.lock"
-    tables = open_tables(store or f"parquet://{root}")
-    with Lock(lock):
-        tapes = open_tapes(Path(root), tables, venue, types or (), custom or (), shard)
-        writer = TableWriter(tapes, drain_s, status=lock.with_suffix(".status.json"))
+    state, url = Path(root) / "state", store or f"parquet://{root}"
+    tables = open_tables(url)
+    streams = streams_of(venue, shard, tapes or ())
+    with ExitStack() as locks:
+        for stream in streams.values():
+            locks.enter_context(Lock(state / f"tables-{element(venue)}-{element(stream)}.lock"))
+        made = open_tapes(Path(root), tables, venue, types or (), custom or (), shard, tuple(streams))
+        writer = TableWriter(made, drain_s, status=status_of(state, shard.replace("/", "-of-"), tuple(streams)))
         if follow:
             _until_told(writer)
-            Retention(tables).start()
+            if POLL in streams:
+                # One of several writers cleans up for all.
+                Retention(tables).start()
+            if backfill_s > 0:
+                Fills(root, url, backfill_s, endpoints or {}).start()
         try:
             whole = writer.run(once=not follow)
         finally:
             writer.close()
             tables.close()
-    rows = sum(tape.inserted for tape in tapes)
+    rows = sum(tape.inserted for tape in made)
     click.echo(json.dumps({"rows": rows, "whole": whole, "why": writer.why}) if as_json else f"{rows:,} rows written to {tables.url}")
     return 0 if whole else 3
 

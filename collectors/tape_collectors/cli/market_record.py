@@ -15,7 +15,7 @@ from tape_collectors.settings import MarketSettings, load
 @click.option("--custom", callback=listed, metavar="A,B", help="Also candles of other lengths, e.g. 3m,45m.")
 @click.option("--store", metavar="URL", help="parquet://, chdb:///path, clickhouse://, postgresql://, or none.  [default: parquet://]")
 @click.option("--shard", metavar="I/N", help="Record part I of N of the symbols.  [default: 1/1]")
-@click.option("--workers", type=int, metavar="N", help="Processes that write tables.  [default: 1]")
+@click.option("--workers", type=int, metavar="N", help="Processes that write tables, 1 to 3: one for each tape.  [default: 1]")
 @click.option("--streams", type=int, metavar="N", help="Streams on one connection.  [default: 200]")
 @click.option("--discovery-seconds", "discovery_s", type=float, metavar="S", help="Look for listings so often.  [default: 300]")
 @common

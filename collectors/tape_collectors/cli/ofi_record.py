@@ -38,7 +38,7 @@ def ofi_record(config: str | None, precheck_only: bool, as_json: bool, **flags: 
 
     Every frame is on the tape (raw/…) before anything decodes it; data/ofi_cvd/… is made from the tape and can be made again:
     tape rebuild --kind ofi_cvd. Each option is also a variable of the environment (SYMBOLS, RUN_HOURS, PARQUET_ROTATE_SEC, …) and a line
-    in section data_harvest of the --config file. Metrics: http://127.0.0.1:8009/metrics.
+    in section data_harvest of the --config file, or of config/system.yaml if that is there. Metrics: http://127.0.0.1:8009/metrics.
 
     \b
     Exit codes: 0 stopped, 1 failed (or the precheck did), 2 a setting is wrong, 11 already recording here, 12 disk full,

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from tape_collectors.series import derive
 
 #: the archiver made one file of the day: the same rows in the same order
 COMPACTED = "same rows, compacted"
+_GOOD = ("identical", "same rows", COMPACTED, "")
+#: more files than this are counted; of them only those that differ are named
+MOST_NAMED = 40
 _MAKERS: dict[str, Callable[[Path, Path, Callable[[int], None]], dict[str, int]]] = {
     "csv": lambda root, to, progress: derive.write(root, to, progress=progress),
     "ticks": derive.write_ticks,
@@ -52,12 +56,15 @@ def command(root: str, kind: str, to: str | None, check: bool, as_json: bool) ->
         files = [_result(Path(root), target, name, count, check) for name, count in sorted(rows.items())]
     if check and kind != "csv":
         files += _not_made(Path(root), kind, rows)
-    differing = [file for file in files if check and file["verdict"] not in ("identical", "same rows", COMPACTED)]
+    differing = [file for file in files if file["verdict"] not in _GOOD]
     if as_json:
         click.echo(json.dumps(files, indent=1))
     else:
-        for file in files:
+        for file in files if len(files) <= MOST_NAMED else differing:
             click.echo(f"{file['path']}  {file['rows']:,} rows  {file['verdict']}".rstrip())
+        if len(files) > MOST_NAMED:
+            counts = Counter(str(file["verdict"]) or "written" for file in files)
+            click.echo(f"{len(files):,} files: " + ", ".join(f"{count:,} {verdict}" for verdict, count in counts.most_common()))
         click.echo(f"{sum(rows.values()):,} rows in {time.monotonic() - begun:.1f} s")
     return 1 if differing else 0
 

@@ -37,7 +37,7 @@ def made_by() -> str:
         program = version("tapeline")
     except PackageNotFoundError:
         program = "0"
-    return f"{program} {platform.python_version()} 1"
+    return f"{program} {platform.python_version()} 2"
 
 
 class _Tape:

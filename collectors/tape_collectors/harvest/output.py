@@ -96,6 +96,10 @@ class HarvestOutput:
         """Tape time is ``t`` now."""
         self.harvest.advance(t)
 
+    def due(self) -> int:
+        """Features follow every line."""
+        return 0
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line said."""
         self.harvest.record(venue, s, record)

@@ -88,7 +88,7 @@ class _HarvestRecorder:
         process = Process("ofi", msgspec.structs.replace(settings, run_s=seconds), None, self.tapes, self.budget)
         output = self._output(process)
         described = {derive.KEY: msgspec.to_builtins(output.harvest.setup)}
-        fetcher = process.fetchers[VENUE] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.state)
+        fetcher = process.fetchers[VENUE] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.budgets)
         intakes = []
         for group, tape in zip(self.groups, self.tapes, strict=True):
             head = process.head(VENUE, group.name, described)
@@ -97,7 +97,7 @@ class _HarvestRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for group, intake in zip(self.groups, intakes, strict=True):
             process.pool(group, intake, fetcher)
-        reports = Reports(self.root, settings.report_hours, {name: getattr(settings, name) for name in CRITERIA})
+        reports = Reports(self.root, settings.report_hours, {name: getattr(settings, name) for name in CRITERIA}, seconds / 3600)
         process.supervisor.add("reports", reports.run)
         process.metrics.append(lambda: metrics(output, process))
         log.info(

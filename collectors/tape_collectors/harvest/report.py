@@ -1,9 +1,15 @@
-"""The data-quality report, made by another process while this one records: every ``hours``, and at the end."""
+"""The data-quality report, made by another process while this one records: every ``hours``, and at the end.
+
+It judges the last day, or as much as the run was to be if that is more: a recorder that runs for ever must not read all that it ever wrote
+each hour. Pauses and crashes within that time are part of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +22,10 @@ log = logging.getLogger(__name__)
 MODULE = "tape_monitor.quality"
 #: the report at the end has so long
 LAST_S = 600.0
+#: a report looks back so far at least
+BACK_HOURS = 24.0
+#: the recorder goes first, where there is one core
+NICE = 10
 #: settings of the recorder that the report judges by
 CRITERIA = (
     "max_empty_bucket_rate",
@@ -28,12 +38,13 @@ CRITERIA = (
 
 
 class Reports:
-    """``hours`` 0: none. ``criteria``: by name, what the output must fulfil. Where the monitor is not installed there is no report either,
-    and that is said once."""
+    """``hours`` 0: none. ``criteria``: by name, what the output must fulfil. ``run_hours``: how long the run is to be; 0: for ever. Where
+    the monitor is not installed there is no report either, and that is said once."""
 
-    def __init__(self, root: Path, hours: float, criteria: Mapping[str, float] | None = None) -> None:
+    def __init__(self, root: Path, hours: float, criteria: Mapping[str, float] | None = None, run_hours: float = 0.0) -> None:
         self.root = root
-        self.options = [word for name, value in (criteria or {}).items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        given = {"last": max(BACK_HOURS, run_hours), **(criteria or {})}
+        self.options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self.hours = hours
         self._known = hours > 0 and _installed()
         if hours > 0 and not self._known:
@@ -64,6 +75,8 @@ class Reports:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, child.pid, NICE)
         try:
             _, said = await child.communicate()
         except asyncio.CancelledError:

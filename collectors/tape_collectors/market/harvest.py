@@ -12,6 +12,7 @@ Rules (each has its test in tests/collectors/market/test_harvest.py):
    Where the last connection with trades closed, so do rate and regime, and the last z_cvd is not used any more.
 5. The flow of an interval is that of the last whole one of ``interval_s`` seconds of tape time, without a gap in it.
 6. Divergences are looked for once in each second of event time.
+7. Trades that came again have no row. How many there were is told at the end of each part, and which of them one connection sent twice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import msgspec
 
 from tape_archive.format.harvest import KINDS, Kind
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Record, Reset, Trade
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Notice, Record, Reset, Trade
 from tape_archive.format.rotation import HOUR
 from tape_collectors.market.harvest_books import BookRows
 from tape_collectors.market.harvest_setup import HarvestSetup
@@ -120,6 +121,13 @@ class HarvestMarket:
             self.books.left(s, record.why, self.market)
         elif isinstance(record, Reset):
             self.rows.event("reset", {"channel": record.channel, "why": record.why}, record.channel)
+        else:
+            self._noticed(record)
+
+    def _noticed(self, record: Record) -> None:
+        """Rule 7."""
+        if isinstance(record, Notice) and record.number and record.channel == self.setup.trades:
+            self.trades.again(record.number)
 
     def closed(self, t: int, s: str, why: str) -> None:
         """Epoch ``s`` is over."""
@@ -185,6 +193,7 @@ class Harvest:
     def end(self) -> None:
         """Finish every part: the rotation is over, or the run."""
         for market in self.markets.values():
+            market.trades.settle()
             market.rows.finish(self.finished)
 
     def freeze(self) -> dict[str, tuple[Rows, TradeRows, BookRows]]:

@@ -19,6 +19,8 @@ _MS = 1_000_000
 RATE_S = 60
 #: scales that the metrics look back on
 SCALES = 300
+#: ids that one event names of trades that came twice
+MOST_IDS = 100
 
 
 class Rate:
@@ -71,7 +73,8 @@ class TradeRows:
     """What the trades of one market make. Other rows read ``z``, ``price`` and the labels."""
 
     __slots__ = (
-        *("_epochs", "_labels", "_labelled", "_level", "_rows", "_setup", "_z", "buckets", "chain", "floors", "last", "latency_ms"),
+        *("_doubles", "_epochs", "_labels", "_labelled", "_level", "_rows", "_setup", "_twice", "_z"),
+        *("buckets", "chain", "floors", "last", "latency_ms"),
         *("rate", "regimes", "scales", "z"),
     )
 
@@ -79,6 +82,9 @@ class TradeRows:
         self._setup = setup
         self._rows = rows
         self._epochs: set[str] = set()
+        #: trades of this rotation that came again, and the ids of those that one connection sent twice
+        self._doubles = 0
+        self._twice: list[int] = []
         self._z: DeltaZ | LevelZ = DeltaZ(setup.delta()) if setup.z_mode == "delta" else LevelZ(limit=setup.limit)
         self._level = setup.z_mode == "level"
         self._labels = Labels("Tokyo")
@@ -107,7 +113,9 @@ class TradeRows:
         self._epochs.add(s)
         taken = self.chain.take(record)
         if not isinstance(taken, Taken):
-            if taken == "late":
+            if taken == "double":
+                self._doubles += 1
+            elif taken == "late":
                 meta = {"agg_trade_id": int(record.id), "price": record.price, "qty": record.size, "side": record.side}
                 self._rows.event("late_trade", meta, record.channel, record.ts)
             return
@@ -131,6 +139,19 @@ class TradeRows:
             first = taken.id - taken.missed
             meta = {"from_id": first, "to_id": taken.id - 1, "missed": taken.missed}
             self._rows.event("trades_missed", meta, record.channel, taken.ts)
+
+    def again(self, number: int) -> None:
+        """Rule 7: a connection sent the trade of this id a second time."""
+        if self.chain.again(number) == "double":
+            self._doubles += 1
+            self._twice.append(number)
+
+    def settle(self) -> None:
+        """Rule 7: a rotation is over."""
+        if self._doubles:
+            meta = {"count": self._doubles, "sent_twice": len(self._twice), "ids": self._twice[:MOST_IDS]}
+            self._rows.event("trades_doubled", meta, self._setup.trades)
+            self._doubles, self._twice = 0, []
 
     def _add(self, record: Trade, taken: Taken, z: Z) -> None:
         rows, symbol, channel = self._rows, self._rows.symbol, record.channel

@@ -28,6 +28,10 @@ from tape_collectors.market.candles import Bar, Candles, lengths
 from tape_collectors.market.once import Once
 
 Row = tuple[Any, ...]
+#: status of an instrument that the venue lists no more
+_GONE = "GONE"
+#: of an instrument that is still there ``last_seen`` is brought up to date so often
+_SEEN_NS = 3_600_000_000_000
 _FIRST = ("timestamp", "receipt_timestamp", "symbol")
 _CANDLE = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_volume", "taker_quote_volume")
 #: what the values of a row are (see ``tape_archive.tables.schema``)
@@ -46,7 +50,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "open_interest": (*_FIRST, "open_interest"),
     "book_ticker": (*_FIRST, "update_id", "bid", "bid_amount", "ask", "ask_amount"),
     "instruments": (
-        *(*_FIRST, "native", "status", "base", "quote", "multiplier", "tick_size", "lot_size", "first_seen", "last_seen", "delisted"),
+        *(*_FIRST, "native", "status", "base", "quote", "multiplier", "tick_size", "lot_size"),
+        *("first_seen", "last_seen", "listed", "delisted", "previous"),
     ),
 }
 
@@ -60,7 +65,9 @@ class Rows:
         self.names: dict[str, str] = {}
         self.custom: list[Candles] = lengths(custom) if "custom_candles" in self.pending else []
         self._settled: dict[str, tuple[float, int]] = {}
-        self._first_seen: dict[str, int] = {}
+        #: the latest row of each instrument, by name
+        self._instruments: dict[str, dict[str, Any]] = {}
+        self._looked = 0
         self._kinds: dict[type, Callable[[str, Any], None]] = {
             Trade: self._trade,
             BookDelta: self._delta,
@@ -87,16 +94,20 @@ class Rows:
         """A ``listing`` mark: what a symbol means, and a row of the ledger of instruments."""
         symbol = str(fields["symbol"])
         self.names[symbol] = name = str(fields.get("name", symbol))
-        first = self._first_seen.setdefault(name, t)
-        if (rows := self.pending.get("instruments")) is None:
+        if (rows := self.pending.get("instruments")) is not None:
+            before = self._instruments.get(name)
+            row = self._instruments[name] = _instrument(t, name, symbol, fields, before)
+            rows.append(tuple(row.values()))
+
+    def looked(self, t: int) -> None:
+        """A ``listings`` mark: the venue was asked, and what is not told of is as it was."""
+        if (rows := self.pending.get("instruments")) is None or t - self._looked < _SEEN_NS:
             return
-        base, _, rest = name.partition("-")
-        what = str(fields.get("what", ""))
-        steps = (_number(fields.get("tick")), _number(fields.get("lot")))
-        status = "GONE" if what == "gone" else str(fields.get("status", ""))
-        multiplier = _number(fields.get("contract")) or 1.0
-        row = (t, t, name, symbol, status, base, rest.partition("-")[0], multiplier, *steps, first, t, t if what == "gone" else None)
-        rows.append(row)
+        self._looked = t
+        for row in self._instruments.values():
+            if row["status"] != _GONE:
+                row |= {"receipt_timestamp": t, "last_seen": t}
+                rows.append(tuple(row.values()))
 
     def _new(self, table: str, s: str, symbol: str, id: int, ts: int, before: int = -1) -> list[Row] | None:
         rows = self.pending.get(table)
@@ -177,7 +188,8 @@ class Rows:
             "once": self.once.state(),
             "names": self.names,
             "settled": self._settled,
-            "first_seen": self._first_seen,
+            "instruments": self._instruments,
+            "looked": self._looked,
             "custom": {one.interval: one.state() for one in self.custom},
         }
 
@@ -186,9 +198,31 @@ class Rows:
         self.once.restore(state["once"])
         self.names = dict(state["names"])
         self._settled = {symbol: (float(rate), int(due)) for symbol, (rate, due) in state["settled"].items()}
-        self._first_seen = dict(state["first_seen"])
+        self._instruments = dict(state.get("instruments", {}))
+        self._looked = int(state.get("looked", 0))
         for one in self.custom:
             one.restore(state["custom"].get(one.interval, {}))
+
+
+def _instrument(t: int, name: str, symbol: str, fields: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A row of the ledger, by column. What was known before stays known: when it was first seen, listed and delisted."""
+    gone = fields.get("what") == "gone"
+    base, _, rest = name.partition("-")
+    known = before or {"first_seen": t, "listed": None, "delisted": None, "previous": None}
+    over, until = gone or bool(fields.get("ended")), int(fields.get("until", 0))
+    delisted = known["delisted"] or (until if 0 < until <= t else t)
+    return {
+        **{"timestamp": t, "receipt_timestamp": t, "symbol": name, "native": symbol},
+        **{
+            "status": _GONE if gone else str(fields.get("status", "")),
+            "base": str(fields.get("coin") or base),
+            "quote": rest.partition("-")[0],
+        },
+        "multiplier": (_number(fields.get("contract")) or 1.0) * (_number(fields.get("multiplier")) or 1.0),
+        **{"tick_size": _number(fields.get("tick")), "lot_size": _number(fields.get("lot"))},
+        **{"first_seen": known["first_seen"], "last_seen": t, "listed": int(fields.get("since", 0)) or known["listed"]},
+        **{"delisted": delisted if over else None, "previous": fields.get("previous") or known["previous"]},
+    }
 
 
 def _levels(levels: Sequence[Level]) -> tuple[list[float], list[float]]:

@@ -21,7 +21,7 @@ from decimal import Decimal
 
 import msgspec
 
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Quote, Record, Trade
 from tape_collectors.market.book import Book
 from tape_collectors.market.troubles import concerns
 
@@ -117,6 +117,8 @@ class Market:
                 side.ts = record.ts  # type: ignore[union-attr]
         elif kind is Quote:
             side.quote = record  # type: ignore[assignment]
+        elif kind is Trade:
+            return
         elif isinstance(record, BookSnapshot):
             if record.source == "top":
                 return

@@ -71,7 +71,7 @@ class TradeChain:
         if last is not None:
             if number <= last.last_id:
                 if record.ts <= last.last_ts:
-                    return self._again(number)
+                    return self.again(number)
                 reset = True
                 self._missing.clear()
                 self._cvd.gap(record.ts)
@@ -97,8 +97,8 @@ class TradeChain:
         self.last = Carry(cvd, quote, point.anchor, gaps, number, record.ts)
         return Taken(price, size, number, record.ts, missed, point.delta, point.delta_quote, cvd, quote, point.anchor, gaps, reset)
 
-    def _again(self, number: int) -> Literal["double", "late"]:
-        """Rule 1."""
+    def again(self, number: int) -> Literal["double", "late"]:
+        """Rule 1, for an id at or below the last."""
         if number in self._missing:
             del self._missing[number]
             return "late"

@@ -7,10 +7,15 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
+from tape_archive.format.atomic import make_folder
+from tape_archive.format.errors import TapeError
+from tape_archive.format.layout import element
 from tape_collectors.venues.protocol import Limits
 
 #: leave this share unused: other programs on this address count too
@@ -72,10 +77,51 @@ class Budget:
         """429, 418, Retry-After: nothing until then."""
         self.blocked_until = max(self.blocked_until, now + seconds)
 
-    def eta_s(self, weights: int) -> float:
-        """How long ``weights`` in all will take from an idle start: the first interval's budget at once, then at its rate."""
-        per_interval = max(1, int(self.limits.weight * MARGIN))
-        return max(0, -(-weights // per_interval) - 1) * self.limits.interval_s
+    def eta_s(self, weights: int, now: float | None = None, others: int = 0) -> float:
+        """How long ``weights`` in all will take: an interval's budget at once, then each time that an interval is over. ``now``: what was
+        used before it counts; ``others``: what other requests use in each interval."""
+        per_interval = max(1, int(self.limits.weight * MARGIN) - others)
+        used = self.used(now) if now is not None else 0
+        return max(0, -(-(weights + used) // per_interval) - 1) * self.limits.interval_s
+
+
+class Budgets(msgspec.Struct, frozen=True):
+    """Where budgets are kept: a venue counts by address, so all programs of this host share one file a venue, whatever their root.
+
+    ``own`` is below the root: there lies what is for an address of this machine (a simulator, a proxy), which nobody else asks.
+    ``chosen``: a folder that somebody named is for all of them.
+    """
+
+    own: Path
+    host: Path
+    chosen: bool = False
+
+    def file(self, root: str, counted: str) -> Path:
+        """The file of a host's address (``https://fapi.binance.com``)."""
+        address = urlsplit(root)
+        folder = self.host if self.chosen or not _here(address.hostname or "") else self.own
+        return folder / f"{counted}-{element(address.netloc)}.json"
+
+
+def budgets(own: Path, folder: str = "") -> Budgets:
+    """``folder``: as the settings say; empty: one of this user, or ``own`` where he has none."""
+    if folder:
+        make_folder(Path(folder).expanduser())
+        return Budgets(own, Path(folder).expanduser(), chosen=True)
+    try:
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tapeline" / "budgets"
+        make_folder(home)
+        home = home if os.access(home, os.W_OK) else own
+    except (TapeError, OSError, RuntimeError):
+        return Budgets(own, own)
+    return Budgets(own, home)
+
+
+def _here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _State(msgspec.Struct):
@@ -102,6 +148,13 @@ class SharedBudget(Budget):
             if not locked and self._vain < _LOOKS:
                 return _RETRY_S
             return super().reserve(now, weight)
+
+    def eta_s(self, weights: int, now: float | None = None, others: int = 0) -> float:
+        """As ``Budget.eta_s``, with what all processes used."""
+        if now is None:
+            return super().eta_s(weights, now, others)
+        with self._together(now):
+            return super().eta_s(weights, now, others)
 
     def told(self, now: float, counted: int) -> None:
         """As ``Budget.told``: what other processes of ours used is known, and not taken for others'."""

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from itertools import count
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from tape_archive.format.errors import LocalError
-from tape_archive.format.layout import element
 from tape_collectors.runtime.backoff import delays
-from tape_collectors.runtime.budget import Budget, SharedBudget
+from tape_collectors.runtime.budget import Budget, Budgets, SharedBudget
 from tape_collectors.runtime.intake import Intake
 from tape_collectors.venues.protocol import Fetch, Limits
 
@@ -48,9 +46,9 @@ class Job(msgspec.Struct, frozen=True, order=False):
 class Host:
     """One REST host: its address, budget and queue. First attempts go before repeated ones, otherwise in the order of asking."""
 
-    def __init__(self, root: str, limits: Limits, shared: Path | None = None, counted: str = "rest") -> None:
+    def __init__(self, root: str, limits: Limits, shared: Budgets | None = None, counted: str = "rest") -> None:
         self.root = root
-        self.budget = SharedBudget(limits, shared / f"{counted}-{element(urlsplit(root).netloc)}.json") if shared else Budget(limits)
+        self.budget = SharedBudget(limits, shared.file(root, counted)) if shared else Budget(limits)
         self.refusals = 0
         self.asking = 0
         # A file that processes share is in wall time; alone, the monotonic clock cannot be set.
@@ -117,7 +115,8 @@ class Host:
 
 
 class Fetcher:
-    """Asks what feeds want. ``run`` never returns. ``shared``: a folder through which all processes here share each host's budget.
+    """Asks what feeds want. ``run`` never returns. ``shared``: where all processes of this machine share each host's budget; a folder is
+    for every host.
 
     Hosts of one address are counted apart, each by its own limits, and asked at least ``gap_s`` apart together. ``at_once``: so many
     requests of one host may be on their way.
@@ -132,11 +131,12 @@ class Fetcher:
         chance: random.Random | None = None,
         timeout_s: float = TIMEOUT_S,
         cap_s: float = 60.0,
-        shared: Path | None = None,
+        shared: Budgets | Path | None = None,
         gap_s: float = 0.0,
         at_once: int = _AT_ONCE,
     ) -> None:
         self.hosts: dict[str, Host] = {}
+        shared = Budgets(shared, shared) if isinstance(shared, Path) else shared
         for name, root in hosts.items():
             counted = name if root in {host.root for host in self.hosts.values()} else "rest"
             self.hosts[name] = Host(root, limits.get(name, Limits(1_000_000, 10.0)), shared, counted)

@@ -62,6 +62,8 @@ class Health:
         self._started = time.time()
         #: (name, meaning, value) of gauges that a recorder adds
         self.more: list[Callable[[], Iterable[tuple[str, str, float]]]] = []
+        #: what else is not as it should be
+        self.worries: list[Callable[[], Iterable[str]]] = []
 
     def status(self) -> Status:
         """A snapshot of everything."""
@@ -77,6 +79,7 @@ class Health:
                 reasons.append(f"{name} of {pool.venue} {pool.group.name} is silent for {(recorder.clock.now() - since) / SECOND:.0f} s")
         if recorder.behind:
             reasons.append("decoding goes on from the tape")
+        reasons += [worry for worries in self.worries for worry in worries()]
         return Status(
             ok=not reasons,
             reasons=reasons,

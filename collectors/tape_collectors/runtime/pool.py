@@ -176,9 +176,12 @@ class Pool:
         for verdict in silent:
             fields = {"symbol": verdict.symbol, "channel": verdict.channel, "since_ns": verdict.since_ns}
             self._intake.mark(s, "silent", fields | {"expected_ns": verdict.expected_ns, "first": verdict.first})
-            log.warning("stream is silent", extra={"venue": self.venue, "s": s, "stream": verdict.name, "first": verdict.first})
             self.silent[verdict.name] = verdict.since_ns
             vain |= self._tried(s, verdict, feed.streams[verdict.name].frames) > self._tries
+        if silent:
+            some = ",".join(verdict.name for verdict in silent[:3])
+            told = {"venue": self.venue, "s": s, "streams": len(silent), "some": some, "first": silent[0].first}
+            log.warning("streams are silent", extra=told)
         dense = sum(stream.dense for stream in feed.streams.values())
         if vain or dog.all_silent or (dense > 1 and len(silent) == dense):
             self.open[s].close("silent")

@@ -35,6 +35,8 @@ SLICE_S = 0.010
 #: at the turn of an hour decoding has so long to finish, so that the next segment can begin with checkpoints
 TURN_S = 1.0
 SECOND = 1_000_000_000
+#: after every time there is
+NEVER = 1 << 63
 
 #: (intake, t, s, frame, what else it is): a frame has None as its last, a reply its request, a mark its kind and fields.
 Entry = tuple["TapeIntake", int, str, bytes, Any]
@@ -57,7 +59,10 @@ class Target(Protocol):
 
 
 class Consumer(Protocol):
-    """Derived data: told of every line in tape order, ``advance`` first."""
+    """Derived data: told of every line in tape order, ``advance`` first.
+
+    A line's time may go untold while nothing falls ``due`` by then; the time of the last such line is told before the next one.
+    """
 
     def begin(self, t: int, begun: int) -> None:
         """A run begins; nothing is known."""
@@ -65,6 +70,10 @@ class Consumer(Protocol):
 
     def advance(self, t: int) -> None:
         """Tape time is ``t`` now."""
+        ...
+
+    def due(self) -> int:
+        """``advance`` has nothing to do for times up to this one (0: every line's time must be told)."""
         ...
 
     def record(self, venue: str, s: str, record: Record) -> None:
@@ -98,6 +107,8 @@ class Recorder:
         self.frames = 0
         #: frames that no decoder could account for, by venue
         self.unknowns: dict[str, int] = {}
+        #: lines that were decoded: every frame, reply and mark of this process
+        self.decoded = 0
         self.gaps: dict[tuple[str, str], int] = {}
         self.write_s = 0.0
         self.writes = 0
@@ -107,6 +118,7 @@ class Recorder:
         self._dirty: list[Target] = []
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
+        self._due = self._last = self._told = 0
         self._behind: Iterator[Entry] | None = None
         self._scheduled = False
         self._decoding = False
@@ -237,6 +249,8 @@ class Recorder:
 
     def _decode(self, seconds: float) -> None:
         self._decoding = True
+        # What a consumer was asked to do meanwhile may be due sooner than it said.
+        self._due = 0
         try:
             if self._behind is not None:
                 self._catch_up(seconds)
@@ -256,6 +270,7 @@ class Recorder:
             count += 1
             if not count & 15 and time.perf_counter() > until:
                 break
+        self.decoded += count
         if pending:
             if self._pending_bytes > LIMIT:
                 self._fall_behind()
@@ -268,16 +283,30 @@ class Recorder:
 
     def _one(self, entry: Entry) -> None:
         intake, t, s, data, what = entry
-        if self.consumer is not None:
-            self.consumer.advance(t)
+        if t > self._due:
+            self.advance(t)
+        self._last = t
         if what is None:
-            output = intake.replay.frame(t, s, data)
+            feed = intake.replay.feeds.get(s)
+            output = feed.receive(t, data) if feed is not None else intake.replay.frame(t, s, data)
             if output is not NOTHING:
                 intake.take(t, s, output)
         elif isinstance(what, Reply):
             intake.replied(t, what, data)
         else:
             intake.marked(t, s, what)
+
+    def advance(self, t: int) -> None:
+        """Tell the consumer of the time of a line, and first that of the one before, if it was not told: silences are judged by it."""
+        consumer = self.consumer
+        if consumer is None:
+            self._due = NEVER
+            return
+        if self._last > self._told:
+            consumer.advance(self._last)
+        consumer.advance(t)
+        self._told = t
+        self._due = consumer.due()
 
     def _fall_behind(self) -> None:
         # Whatever waits is on the tape: keep the time of the first of it, and forget the rest.
@@ -291,6 +320,7 @@ class Recorder:
         until = time.perf_counter() + seconds
         for count, entry in enumerate(self._behind):
             self._one(entry)
+            self.decoded += 1
             if not count & 15 and time.perf_counter() > until:
                 self._again()
                 return

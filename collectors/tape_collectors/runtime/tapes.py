@@ -17,6 +17,8 @@ from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
 
+_COUNTED = (Gap, Unknown)
+
 
 class Turn(msgspec.Struct, frozen=True):
     """A tape's step to its next segment: when the old one is sealed, and the marks (t, s, kind, fields) at the head of the new one."""
@@ -65,14 +67,18 @@ class TapeIntake:
         """One frame, just read."""
         recorder = self.recorder
         recorder.frames += 1
-        t = recorder.stamp()
-        if self.waiting and not recorder.closed:
-            # ``Recorder.file``, without the calls: this runs for every frame.
-            self.waiting.append(frame_line(t, s, data))
+        t = recorder.clock.now()
+        if t >= recorder.boundary:
+            t = recorder.stamp()
+        waiting, batch = self.waiting, recorder.batch
+        if waiting and batch:
+            # ``Recorder.file`` and ``add`` of a wake-up that has begun, without the calls: this runs for every frame.
+            waiting.append(frame_line(t, s, data))
             self.last_t = t
+            batch.append((self, t, s, data, None))
         else:
             recorder.file(self, t, frame_line(t, s, data))
-        recorder.add((self, t, s, data, None))
+            recorder.add((self, t, s, data, None))
 
     def reply(self, request: str, status: int, data: bytes) -> None:
         """One REST reply, or its failure (status 0: no answer)."""
@@ -130,7 +136,7 @@ class TapeIntake:
         for record in records:
             if consumer is not None:
                 consumer.record(self.venue, s, record)
-            if isinstance(record, Gap | Unknown):
+            if isinstance(record, _COUNTED):
                 self.recorder.count(self.venue, record)
                 if isinstance(record, Unknown):
                     self.mark(s, "unknown", {"why": record.why})
@@ -199,5 +205,4 @@ class TapeIntake:
         t = recorder.clock.now()
         if path := self.tape.seal(t):
             recorder.sealed.append(path)
-            if recorder.consumer is not None:
-                recorder.consumer.advance(t)
+            recorder.advance(t)

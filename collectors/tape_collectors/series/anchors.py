@@ -12,11 +12,12 @@ from decimal import Decimal
 
 from msgspec import structs
 
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Record
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Quote, Record, Trade
 from tape_collectors.market.anchor import LATE_NS, Anchor, Comparison, covered
 from tape_collectors.market.sampler import Sampler
 from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.fetch import Fetcher
+from tape_collectors.runtime.recorder import NEVER
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.venues.protocol import Anchored, Fetch, Limits
 
@@ -107,8 +108,14 @@ class Anchors:
                 if (comparison := anchor.compare(*side.book.levels())) is not None:
                     self._judge(t, key, s, intake, comparison)
 
+    def due(self) -> int:
+        """Every line may complete a comparison that is open."""
+        return 0 if self._open else NEVER
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """Remember what is touched while a reply is awaited."""
+        if type(record) is Quote or type(record) is Trade:
+            return
         if isinstance(record, BookDelta):
             if self._open and (open := self._open.get((venue, record.symbol))) is not None and open[0] == s:
                 open[2].delta(record)

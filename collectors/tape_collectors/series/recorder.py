@@ -108,7 +108,7 @@ class _CexRecorder:
         books = self.series is not None
         pairs: list[tuple[Group, TapeIntake, Fetcher]] = []
         for venue, hosts, groups in self.plans:
-            fetcher = process.fetchers[venue.name] = Fetcher(hosts, venue.limits, tls=process.tls, shared=process.state)
+            fetcher = process.fetchers[venue.name] = Fetcher(hosts, venue.limits, tls=process.tls, shared=process.budgets)
             for group in groups:
                 head = process.head(venue.name, group.name, setup)
                 make = (lambda v: lambda name: v.feed(name, books=books))(venue)

@@ -44,6 +44,7 @@ KINDS = {
     "rest_empty": "REST answers 200 with nothing in it",
     "rest_slow": "REST answers late (delay_s)",
     "stale_snapshot": "the REST book is older than the stream",
+    "edge": "where one window ends and the next begins both are busy, in frames of both, also after the result",
     "no_tokens": "Gamma knows the market but not its token ids",
 }
 _ONCE = ("disconnect", "close", "shutdown", "restart", "resend")

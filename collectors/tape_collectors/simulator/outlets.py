@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from typing import Any
@@ -39,7 +40,9 @@ class Outlet:
     def flush(self) -> None:
         """Write what was gathered. A socket that is gone is left alone."""
         if self.buffer and not self.client.closing and not self.client.socket.transport.is_closing():
-            self.client.socket.transport.write(bytes(self.buffer))
+            # Between a peer's close and ours the transport takes no more, and is not closing yet.
+            with contextlib.suppress(RuntimeError):
+                self.client.socket.transport.write(bytes(self.buffer))
         self.buffer.clear()
 
 

@@ -18,6 +18,8 @@ from tape_collectors.simulator.windows import Window, size, text, ticks
 RESOLVE_S = 53.0
 STRIKE_S = 60.0
 MOST = 500
+#: fault ``edge``: so long before a window's end its last trades come thick
+EDGE_S = 1.0
 
 
 class Polymarket(PolymarketRest):
@@ -99,7 +101,10 @@ class Polymarket(PolymarketRest):
         """Move every window that somebody watches; tick the reference prices; announce results."""
         now = self.now()
         watched = {token for client in self.clients for token in client.names}
-        for window in {id(w): w for token in watched if (w := self.tokens.get(token))}.values():
+        windows = list({id(w): w for token in watched if (w := self.tokens.get(token))}.values())
+        if self.faults.first("edge", self.name):
+            self._edges(windows, now, ms)
+        for window in windows:
             if self.resolved(window):
                 self._announce(window, ms)
             elif now < window.end + 2 and window.random.random() < 0.3:
@@ -118,6 +123,20 @@ class Polymarket(PolymarketRest):
                 event = {"market": window.condition, "asset_id": token, "old_tick_size": finer[0], "new_tick_size": finer[1]}
                 self._tell(window, "tick_size_change", dumps(event | {"timestamp": str(ms), "event_type": "tick_size_change"}), token)
             self._books_again(window)
+
+    def _edges(self, windows: Sequence[Window], now: float, ms: int) -> None:
+        """What races at an edge: the window that ends goes on trading until it is forgotten, the next one trades as much, and frames
+        hold books of both (arrays may be mixed, sheet 2.4)."""
+        for window in windows:
+            following = next((one for one in windows if one.coin == window.coin and one.start == window.end), None)
+            if following is None or now < window.end - EDGE_S:
+                continue
+            for one in (window, following):
+                self._trade(one, ms)
+            for client in self.clients:
+                tokens = [token for token in (window.up, following.up, following.down) if token in client.names]
+                if tokens:
+                    self.send(client, "book", dumps([{**self.book(token), "event_type": "book"} for token in tokens]))
 
     def _change(self, window: Window, ms: int, changes: list[tuple[int, int, str]]) -> None:
         """Both legs of each change in one price_change."""

@@ -13,6 +13,7 @@ class Fanout:
 
     def __init__(self, consumers: Sequence[Consumer]) -> None:
         self.consumers = tuple(consumers)
+        self._records = [consumer.record for consumer in consumers]
 
     def begin(self, t: int, begun: int) -> None:
         """A run begins."""
@@ -24,10 +25,14 @@ class Fanout:
         for consumer in self.consumers:
             consumer.advance(t)
 
+    def due(self) -> int:
+        """When the first of them has something to do."""
+        return min(consumer.due() for consumer in self.consumers)
+
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line said."""
-        for consumer in self.consumers:
-            consumer.record(venue, s, record)
+        for take in self._records:
+            take(venue, s, record)
 
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """An epoch is over."""

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tape_archive.format.atomic import sweep, write_atomic
-from tape_archive.format.harvest import FOLDER, KINDS, Kind, part_path, schema
+from tape_archive.format.harvest import COLUMNS, FOLDER, KINDS, Kind, part_path, schema
 from tape_collectors.market.harvest import HarvestPart
 
 SCHEMAS: Mapping[Kind, Any] = {kind: schema(kind) for kind in KINDS}
 OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3, "version": "2.6"}
+#: the columns with a dictionary: a minute's numbers hardly repeat, and with dictionaries parts are a sixth larger and take longer
+TEXT: Mapping[Kind, list[str]] = {kind: [name for name, kind_of, _ in COLUMNS[kind] if kind_of.startswith("text")] for kind in KINDS}
 
 
 def table(part: HarvestPart) -> pa.Table:
@@ -28,7 +30,7 @@ def table(part: HarvestPart) -> pa.Table:
 def encode(part: HarvestPart) -> bytes:
     """A Parquet file of a part."""
     out = pa.BufferOutputStream()
-    pq.write_table(table(part), out, **OPTIONS)
+    pq.write_table(table(part), out, use_dictionary=TEXT[part.kind], **OPTIONS)  # type: ignore[arg-type]
     content: bytes = out.getvalue().to_pybytes()
     return content
 

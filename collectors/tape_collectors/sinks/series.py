@@ -31,6 +31,10 @@ class Series:
         else:
             self.sampler.heard(t)
 
+    def due(self) -> int:
+        """Rows are made behind the next tick."""
+        return self.sampler.next_tick
+
     def write(self, samples: list[Sample]) -> None:
         """One tick."""
         if self.held:

@@ -8,9 +8,9 @@ from tape_archive.tables.schema import EXCHANGE, spec_of
 from tape_archive.tables.tables import Cursor, Tables
 from tape_collectors.market.rows import COLUMNS, Row
 
-#: a Parquet part is a file: it is worth being larger than a batch of a database, and nobody waits for it
-PARQUET_S = 60.0
-PARQUET_ROWS = 50_000
+#: a Parquet part is a file, which costs more than a batch of a database; who reads it waits for it no longer than for a database
+PARQUET_S = 2.0
+PARQUET_ROWS = 20_000
 SAVE_S = 10.0
 
 
@@ -40,12 +40,14 @@ class TableSink:
     def limits(self, table: str) -> tuple[int, float]:
         """A batch is due with so many rows, or after so many seconds."""
         spec = spec_of(table)
-        return (PARQUET_ROWS, PARQUET_S) if self._files else (spec.batch_rows, spec.batch_s)
+        if not self._files:
+            return spec.batch_rows, spec.batch_s
+        return PARQUET_ROWS, PARQUET_S
 
     @property
     def save_s(self) -> float:
-        """The state is worth saving, with all that is pending, so often: as often as a table is written anyway."""
-        return PARQUET_S if self._files else SAVE_S
+        """The state is worth saving, with all that is pending, so often: as often that what is done twice after a crash is little."""
+        return SAVE_S
 
     def _known(self) -> dict[str, Cursor]:
         if self._cursors is None:

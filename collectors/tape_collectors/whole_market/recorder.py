@@ -18,6 +18,7 @@ from tape_archive.format.errors import SettingsError
 from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors.market.balance import connections
+from tape_collectors.market.candles import lengths
 from tape_collectors.market.shards import parse
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.fleet import Fleet
@@ -26,17 +27,21 @@ from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.settings import MarketSettings
 from tape_collectors.venues import load
 from tape_collectors.venues.binance import Binance
-from tape_collectors.venues.binance.market import POLL, TYPES, Polls
+from tape_collectors.venues.binance.market import POLL, TYPES, Anchored, Polls
 from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
 from tape_collectors.whole_market.discovery import Discovery, Wanted
-from tape_collectors.whole_market.processes import BackfillProcess, TableProcess
+from tape_collectors.whole_market.processes import BackfillProcess, TableProcess, metrics, parts, worries
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)
 
 #: of the venue's weight a minute, so much is spent on polls; the rest is for snapshots and lists
 POLL_SHARE = 0.5
+#: of which polls get this part while books wait for their snapshots: a book without one is proven later, open interest is only older
+POLL_WAITS = 0.1
+#: why connections end that brought all that they should
+_PLANNED = ("replaced", "stopped", "restarted", "not in sequence")
 
 
 async def record(settings: MarketSettings) -> int:
@@ -91,8 +96,15 @@ class _MarketRecorder:
         self.hosts, self.sockets = addresses(venue, settings.endpoints)
         #: channels by root
         self.channels: dict[str, list[str]] = {}
-        for channel in dict.fromkeys(TYPES[kind] for kind in self.types):
+        lengths(settings.custom)
+        custom = ["kline_1m"] * bool(settings.custom)
+        for channel in dict.fromkeys((*(TYPES[kind] for kind in self.types), *custom)):
             self.channels.setdefault(POLL if channel == "openInterest" else venue.root_of(channel), []).append(channel)
+        #: the tapes that are written, and which process makes tables of which
+        self.tapes = [*(root for root in venue.sockets if root in self.channels), POLL]
+        self.writers = parts(self.tapes, settings.workers)
+        if settings.workers > 1 and settings.store.startswith("chdb:"):
+            raise SettingsError("chdb:// is one process's: leave --workers 1, or choose another store")
         self.fleets: dict[str, Fleet] = {}
         self.polls: Polls | None = None
         self.fetcher: Fetcher
@@ -104,7 +116,7 @@ class _MarketRecorder:
             root: Tape(self.root, self.venue.name, root if number == 1 else f"{root}-{part + 1}") for root in (*self.venue.sockets, POLL)
         }
         process = Process(name, self.settings, None, list(tapes.values()))
-        self.fetcher = process.fetchers[self.venue.name] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.state)
+        self.fetcher = process.fetchers[self.venue.name] = Fetcher(self.hosts, self.venue.limits, tls=process.tls, shared=process.budgets)
         setup = {"tables": {"types": list(self.types), "custom": list(self.settings.custom), "shard": self.settings.shard}}
         intakes: dict[str, TapeIntake] = {}
         for root, tape in tapes.items():
@@ -116,37 +128,58 @@ class _MarketRecorder:
             self.fleets[root] = self._fleet(root, process, intakes[root])
         self._poll(process, intakes[POLL])
         wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
-        discovery = Discovery(self.venue, wanted, list(intakes.values()), self.fetcher, self._carry)
+        kept = process.state / f"instruments-{name}.json"
+        discovery = Discovery(self.venue, wanted, list(intakes.values()), self.fetcher, self._carry, kept)
         process.supervisor.add("discovery", discovery.run)
         tables = self._tables(process)
         try:
             return await process.run()
         finally:
-            if tables is not None and not await tables.end():
+            if not all(await asyncio.gather(*(one.end() for one in tables))):
                 log.warning("the tables do not have everything yet; the next start goes on, or: tape fill")
 
-    def _tables(self, process: Process) -> TableProcess | None:
+    def _tables(self, process: Process) -> list[TableProcess]:
         settings = self.settings
         if settings.store == "none":
-            return None
+            return []
         shard = settings.shard.replace("/", "-of-")
         arguments = ["--root", str(self.root), "--venue", self.venue.name, "--types", ",".join(self.types), "--shard", settings.shard]
         arguments += ["--custom", ",".join(settings.custom)] if settings.custom else []
         arguments += ["--drain-seconds", str(settings.drain_s), "--log-level", settings.log_level, *(["--log-json"] * settings.log_json)]
-        status = process.state / f"tables-{shard}.status.json"
-        tables = TableProcess(arguments, settings.store or f"parquet://{self.root}", status, settings.drain_s)
-        process.supervisor.add("tables", tables.run, lambda: tables.ending)
-        process.health.more.append(lambda: tables.metrics(process.recorder.clock.now()))
-        # The embedded engine is one process's: what writes its tables keeps it.
-        if settings.backfill_every_s > 0 and not tables.store.startswith("chdb:"):
-            self._backfill(process, tables.store)
+        store = settings.store or f"parquet://{self.root}"
+        embedded = store.startswith("chdb:")
+        if embedded and settings.backfill_every_s > 0:
+            # The embedded engine is one process's: what writes its tables fills them too.
+            arguments += ["--backfill-seconds", str(settings.backfill_every_s), *self._endpoints()]
+        tables = []
+        for tapes in self.writers:
+            tables.append(
+                TableProcess([*arguments, "--tapes", ",".join(tapes)], store, status_of(process.state, shard, tapes), settings.drain_s)
+            )
+            process.supervisor.add(f"tables {tapes[0]}", tables[-1].run, lambda one=tables[-1]: one.ending)  # type: ignore[misc]
+        process.health.more.append(lambda: metrics(tables, process.recorder.clock.now()))
+        process.health.worries.append(lambda: worries(tables, process.recorder.clock.now()))
+        if settings.backfill_every_s > 0 and not embedded:
+            self._backfill(process, store)
         return tables
 
+    def _endpoints(self) -> list[str]:
+        return [word for name, url in self.settings.endpoints.items() for word in ("--endpoint", f"{name}={url}")]
+
     def _backfill(self, process: Process, store: str) -> None:
-        arguments = ["--root", str(self.root), "--log-level", self.settings.log_level]
-        arguments += [word for name, url in self.settings.endpoints.items() for word in ("--endpoint", f"{name}={url}")]
+        arguments = ["--root", str(self.root), "--log-level", self.settings.log_level, *self._endpoints()]
         backfill = BackfillProcess(arguments, store, self.settings.backfill_every_s)
         process.supervisor.add("backfill", backfill.run)
+        lost = 0
+
+        def look() -> None:
+            nonlocal lost
+            now = sum(count for pool in process.pools for why, count in pool.reasons.items() if why not in _PLANNED)
+            if now > lost:
+                backfill.lost()
+            lost = now
+
+        process.on_second.append(look)
 
     def _fleet(self, root: str, process: Process, intake: TapeIntake) -> Fleet:
         venue = self.venue
@@ -155,8 +188,7 @@ class _MarketRecorder:
         return Fleet(model, self.settings.streams, intake, _Keeper(process, intake, self.fetcher))
 
     def _polling(self, group: str) -> Polls:
-        limits = self.venue.limits["rest"]
-        return Polls(self.settings.poll_s, int(POLL_SHARE * limits.weight * 60 / limits.interval_s))
+        return Polls(self.settings.poll_s, self._poll_weight(books=0))
 
     def _poll(self, process: Process, intake: TapeIntake) -> None:
         """A group without a socket: its epoch is open as long as the process runs."""
@@ -167,10 +199,23 @@ class _MarketRecorder:
         self.polls = polls
 
         def turn() -> None:
+            polls.allow(self._poll_weight(books=self._unanchored(process)))
             for command in polls.tick(process.recorder.clock.now()):
                 self.fetcher.fetch(intake, command)
 
         process.on_second.append(turn)
+        process.health.more.append(lambda: [("tape_books_unproven", "books that wait for their snapshot", self._unanchored(process))])
+
+    def _unanchored(self, process: Process) -> int:
+        """Books that wait for their snapshot; one that two connections carry may count twice."""
+        feeds = (feed for intake in process.recorder.intakes for feed in intake.replay.feeds.values())
+        return sum(feed.unanchored() for feed in feeds if isinstance(feed, Anchored))
+
+    def _poll_weight(self, books: int) -> int:
+        """What polls may use a minute."""
+        limits = self.venue.limits["rest"]
+        a_minute = limits.weight * 60 / limits.interval_s * POLL_SHARE
+        return int(a_minute * (POLL_WAITS if books else 1.0))
 
     async def _carry(self, symbols: Sequence[str]) -> None:
         """The symbols that trade are others now."""
@@ -188,10 +233,19 @@ class _MarketRecorder:
     def startup(self, symbols: Sequence[str]) -> Startup:
         """The arithmetic: connections = ceil(streams / limit) for each root; books wait for their snapshots' weight."""
         streams = {root: len(symbols) * len(self.channels.get(root, ())) for root in self.venue.sockets}
-        limits = self.venue.limits["rest"]
         books = len(symbols) if "l2_book" in self.types else 0
         weight = books * self.venue.snapshot[2]
-        polls = self._polling(POLL) if POLL in self.channels else None
-        left = limits.weight * (1.0 - POLL_SHARE if polls is not None else 1.0)
         number = {root: connections(count, self.settings.streams) for root, count in streams.items()}
-        return Startup(len(symbols), sum(streams.values()), number, weight, round(weight / left * limits.interval_s, 1))
+        return Startup(len(symbols), sum(streams.values()), number, weight, round(self._wait_s(weight), 1))
+
+    def _wait_s(self, weight: int) -> float:
+        """How long the books wait: polls have their part, other programs of this host what they used in this interval."""
+        budget, now = self.fetcher.hosts["rest"].budget, self.fetcher.hosts["rest"].now()
+        interval = self.venue.limits["rest"].interval_s
+        polls = self._poll_weight(books=1) * interval / 60 if POLL in self.channels else 0.0
+        return budget.eta_s(weight, now, int(polls))
+
+
+def status_of(state: Path, shard: str, tapes: Sequence[str]) -> Path:
+    """Where a process that writes tables tells of itself."""
+    return state / f"tables-{shard}-{'-'.join(tapes)}.status.json"

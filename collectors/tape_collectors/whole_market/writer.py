@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tape_archive.format.atomic import write_atomic
 from tape_archive.format.errors import Corrupt, SettingsError, TapeError
@@ -34,8 +35,16 @@ from tape_collectors.venues.binance.market import POLL, TYPES
 log = logging.getLogger(__name__)
 
 SECOND = 1_000_000_000
-#: a table's batch is never larger: a store that was away for hours gets what waited in parts
+#: rows of a tape that wait are never more: a store that was away for hours gets what waited in parts
 MOST = 100_000
+#: a writer that is so far behind its tape (ns) makes larger batches, the further the larger; and never of more tape time than that (s)
+_BEHIND = 5 * SECOND
+_LONGEST_S = 60
+#: where a row has its ``receipt_timestamp``
+_RECEIPT = 1
+#: how long rows took from the tape into the store, in s: the bounds of what is counted
+SLOW_S = 3.0
+DELAYS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0)
 #: without news on any tape, look again after so long
 IDLE_S = 0.2
 
@@ -60,7 +69,11 @@ class TapeTables:
         self.rows = rows
         self.path = root / "state" / f"tables-{element(venue)}-{element(stream)}.cursor"
         self.ended = False
+        #: runs whose beginning was read
+        self.runs = 0
         self.inserted = 0
+        #: rows by how long they took: within each of DELAYS, and longer
+        self.delays = [0] * (len(DELAYS) + 1)
         self._sink = sink
         self._feed = load(venue).whole
         self._replay = Replay(self._feed)
@@ -93,6 +106,12 @@ class TapeTables:
         """Rows that are not in the store yet."""
         return sum(len(rows) for rows in self.rows.pending.values())
 
+    def told(self) -> dict[str, Any]:
+        """For the status file. ``delays``: (at most so many s, rows that took so long from the tape into the store), the rest last."""
+        slow = sum(self.delays[DELAYS.index(SLOW_S) + 1 :])
+        delays = [*zip(DELAYS, self.delays, strict=False), (None, self.delays[-1])]
+        return {"t": self.t, "rows": self.inserted, "waiting": self.waiting, "slow": slow, "delays": delays}
+
     def step(self) -> bool:
         """Read what is new, and insert what is due. Gives whether there was anything. Raises StoreError; nothing is lost then."""
         self._flush(self.t)
@@ -119,6 +138,8 @@ class TapeTables:
             self._head(line)
         elif line.mark == "listing":
             self._take(line.t, lambda: self.rows.listing(line.t, line.fields))
+        elif line.mark == "listings":
+            self._take(line.t, lambda: self.rows.looked(line.t))
         else:
             if line.mark == "close":
                 self.rows.closed(line.s)
@@ -147,24 +168,33 @@ class TapeTables:
         if run != self._run:
             if self._run:
                 self.rows.closed(None)
-            self._run, self._replay = run, Replay(self._feed)
+            self._run, self._replay, self.runs = run, Replay(self._feed), self.runs + 1
 
     def _flush(self, t: int, everything: bool = False) -> None:
+        # A batch costs a store much of the same, however few rows it has: who is behind catches up by making fewer.
+        least = SECOND * min(_LONGEST_S, max(1, (time.time_ns() - t) // _BEHIND))
+        everything = everything or self.waiting >= MOST
         for table, rows in self.rows.pending.items():
             if not rows:
                 self._since.pop(table, None)
                 continue
             since = self._since.setdefault(table, t)
             most, seconds = self._sink.limits(table)
-            if everything or len(rows) >= MOST or t - since >= seconds * SECOND or (len(rows) >= most and t - since >= SECOND):
+            if everything or t - since >= max(least, int(seconds * SECOND)) or (len(rows) >= most and t - since >= least):
                 self._insert(table, rows, t)
 
     def _insert(self, table: str, rows: list[Row], t: int) -> None:
         self._sink.insert(table, rows, t)
         self.inserted += len(rows)
+        self._count(rows)
         self.cursors[table] = self._inserted[table] = max(self.cursors[table], t)
         self.rows.pending[table] = []
         self._since.pop(table, None)
+
+    def _count(self, rows: list[Row]) -> None:
+        took = (time.time_ns() - np.fromiter((row[_RECEIPT] for row in rows), np.int64, len(rows))) / SECOND
+        for place, count in enumerate(np.bincount(np.searchsorted(DELAYS, took), minlength=len(self.delays)).tolist()):
+            self.delays[place] += count
 
     def _load(self) -> Saved:
         try:
@@ -175,11 +205,13 @@ class TapeTables:
             raise Corrupt(f"{self.path}: {error}; remove it, and the tables are compared with the whole tape") from None
 
 
-def open_tapes(root: Path, tables: Tables, venue: str, types: Sequence[str], custom: Sequence[str], shard: str) -> list[TapeTables]:
-    """One for each tape of ``market-record``. Raises SettingsError, StoreError."""
-    part, number = parse_shard(shard)
+def open_tapes(
+    root: Path, tables: Tables, venue: str, types: Sequence[str], custom: Sequence[str], shard: str, tapes: Sequence[str] = ()
+) -> list[TapeTables]:
+    """One for each tape of ``market-record``; ``tapes``: of these alone. Raises SettingsError, StoreError."""
     product = load(venue)
-    by_tape: dict[str, list[str]] = {root: [] for root in (*product.sockets, POLL)}
+    streams = streams_of(venue, shard, tapes)
+    by_tape: dict[str, list[str]] = {name: [] for name in streams_of(venue, shard)}
     for kind in types or TYPES:
         if kind not in TYPES:
             raise SettingsError(f"unknown type {kind!r} (known: {', '.join(TYPES)})")
@@ -187,11 +219,20 @@ def open_tapes(root: Path, tables: Tables, venue: str, types: Sequence[str], cus
     by_tape[POLL].append("instruments")
     if custom:
         by_tape[product.root_of("kline_1m")].append("custom_candles")
-    streams = {name: name if number == 1 else f"{name}-{part + 1}" for name in by_tape}
     return [
         TapeTables(root, venue, stream, Rows(by_tape[name], custom), TableSink(tables, f"{venue}/{stream}"))
         for name, stream in streams.items()
     ]
+
+
+def streams_of(venue: str, shard: str, tapes: Sequence[str] = ()) -> dict[str, str]:
+    """The recorder's tapes (public, market, poll; or those of ``tapes``) and their names on the disk. Raises SettingsError."""
+    part, number = parse_shard(shard)
+    every = {name: name if number == 1 else f"{name}-{part + 1}" for name in (*load(venue).sockets, POLL)}
+    for name in tapes:
+        if name not in every:
+            raise SettingsError(f"no tape {name!r} (known: {', '.join(every)})")
+    return {name: stream for name, stream in every.items() if name in (tapes or every)}
 
 
 class TableWriter:
@@ -203,12 +244,14 @@ class TableWriter:
         self.failures = 0
         self.why = ""
         self._stop_at = 0.0
+        self._runs = [one.runs for one in tapes]
         self._status = status
         self._told = 0.0
 
     def stop(self) -> None:
         """End soon."""
         if not self._stop_at:
+            self._runs = [one.runs for one in self.tapes]
             self._stop_at = time.monotonic() + self.drain_s
 
     def run(self, *, once: bool = False) -> bool:
@@ -218,6 +261,10 @@ class TableWriter:
             try:
                 moved = [one.step() for one in self.tapes]
                 self._tell()
+                if self._stop_at and all(one.runs > runs or not one.t for one, runs in zip(self.tapes, self._runs, strict=True)):
+                    # The recorder died, and the next one records already: its own writer waits for this one to go.
+                    self._save()
+                    return True
                 if not any(moved):
                     if once or (self._stop_at and all(one.ended or not one.t for one in self.tapes)):
                         self._save()
@@ -241,7 +288,7 @@ class TableWriter:
         now = time.monotonic()
         if self._status is not None and (at_once or now - self._told >= 1.0):
             self._told = now
-            tapes = {one.stream: {"t": one.t, "rows": one.inserted, "waiting": one.waiting} for one in self.tapes}
+            tapes = {one.stream: one.told() for one in self.tapes}
             status = {"at": time.time_ns(), "tapes": tapes, "failures": self.failures, "why": self.why}
             write_atomic(self._status, msgspec.json.encode(status), durable=False)
 
@@ -257,4 +304,5 @@ class TableWriter:
             log.error("the tables wait; the tape goes on", extra={"why": self.why, "again_s": round(seconds, 1)})
         until = time.monotonic() + seconds
         while time.monotonic() < until and not (self._stop_at and time.monotonic() > self._stop_at):
+            self._tell()
             time.sleep(min(0.1, seconds))

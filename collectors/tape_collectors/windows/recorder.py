@@ -84,7 +84,7 @@ class _PolyRecorder:
         settings, root = self.settings, self.root
         tapes = [Tape(root, "polymarket", "clob"), Tape(root, "polymarket", "price")]
         process = Process("poly", settings, None, [*tapes, _Folder(self.folder)])
-        fetcher = process.fetchers["polymarket"] = Fetcher(self.hosts, POLYMARKET.limits, tls=process.tls, shared=process.state)
+        fetcher = process.fetchers["polymarket"] = Fetcher(self.hosts, POLYMARKET.limits, tls=process.tls, shared=process.budgets)
         feed = lambda group: POLYMARKET.feed(group, credentials=self.credentials)  # noqa: E731
         clob = ClobIntake(process.recorder, "polymarket", tapes[0], feed, process.head("polymarket", "clob", {}))
         price = PriceIntake(process.recorder, "polymarket", tapes[1], feed, process.head("polymarket", "price", {}))

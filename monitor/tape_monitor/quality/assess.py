@@ -35,11 +35,11 @@ READ: dict[Kind, list[str]] = {
 TIMED: tuple[Kind, ...] = ("prices", "book")
 LIMITS = [
     "Head and tail are judged against the window above. What was never asked of the recorder is not missed.",
-    "A double that the recorder left out by its id has no row; its metric dedup_hits_total counts those.",
     "Latency includes the error of this machine's clock, as far as it is constant; see the clock.",
 ]
-#: points of a plot
+#: points of a plot, and how much time each may be
 POINTS = 288
+STEPS = [seconds * (MINUTE // 60) for seconds in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)]
 
 
 class How(msgspec.Struct, frozen=True):
@@ -70,6 +70,7 @@ class Assessment:
         self.completeness: list[complete.Completeness] = []
         self.continuity: list[chain.Continuity] = []
         self.duplicates: list[chain.Duplicates] = []
+        self.left_out: list[chain.LeftOut] = []
         self.identities: list[identities.Identity] = []
         self.signals: list[signals.Signals] = []
         self.scores: list[signals.Scores] = []
@@ -100,6 +101,7 @@ class Assessment:
             times = (columns[kind]["recv_ns"], columns[source]["recv_ns"])
             self.completeness.append(complete.completeness(name, kind, *times, broken[source], self.window))
         named: tuple[tuple[Kind, str], ...] = (("prices", "agg_trade_id"), ("cvd", "agg_trade_id"), ("ofi", "last_id"), ("book", "last_id"))
+        self.left_out.append(chain.left_out(name, len(prices["recv_ns"]), columns["events"]))
         for kind, column in named:
             of = columns[kind]
             ids = of[column] * 2 + of["snapshot"] if kind == "book" else of[column]
@@ -135,6 +137,7 @@ class Assessment:
             findings=self._findings(lateness, sample),
             completeness=self.completeness,
             duplicates=self.duplicates,
+            left_out=self.left_out,
             latency=lateness.latency,
             spikes=lateness.spikes,
             clock=lateness.clock,
@@ -155,7 +158,7 @@ class Assessment:
         return [
             judge.empty(self.completeness, wanted.max_empty_bucket_rate),
             judge.missing(self.continuity, wanted.max_missing_rate),
-            judge.double(self.duplicates, wanted.max_duplicate_rate),
+            judge.double(self.duplicates, self.left_out, wanted.max_duplicate_rate),
             judge.late(latency, "p50", wanted.max_latency_p50_ms),
             judge.late(latency, "p99", wanted.max_latency_p99_ms),
             judge.events(self.signals, hours, wanted.min_events_per_72h),
@@ -170,6 +173,7 @@ class Assessment:
             *findings.holes(self.completeness, lateness.clock),
             *findings.breaks(self.continuity, self.completeness),
             *findings.doubles(self.duplicates),
+            *findings.sent_twice(self.left_out),
             *findings.spikes(lateness.spikes, lateness.limit_ms),
             *findings.clocks(lateness.clock, self.window),
             *findings.orders(self.continuity, self.window),
@@ -198,18 +202,17 @@ def _late(events: Columns) -> frozenset[int]:
 
 
 def series(name: str, trades: NDArray[np.int64], updates: NDArray[np.int64], latency: NDArray[np.float64], window: Span) -> Series:
-    """The numbers of the plots: at most ``POINTS`` of whole minutes, or seconds where there are few."""
+    """The numbers of the plots: at most ``POINTS``. The last stretch may be a part of one: its rate is that of the part."""
     length = window.end - window.start
-    unit = MINUTE if length >= POINTS * MINUTE // 4 else MINUTE // 60
-    step = max(unit, -(-length // POINTS // unit) * unit)
+    step = next((step for step in STEPS if step * POINTS >= length), -(-length // POINTS // HOUR) * HOUR)
     count = max(1, -(-length // step))
-    per_minute = MINUTE / step
     bounds = window.start + np.arange(count + 1) * step
+    minutes = np.minimum(step, window.end - bounds[:-1]) / MINUTE
     order = np.argsort(trades, kind="stable")
     times, values = trades[order], latency[order]
     at = np.searchsorted(times, bounds)
     quantiles = [_quantiles(one) for one in np.split(values, at)[1:-1]]
-    rates = [np.round(np.histogram(kind, bounds)[0] * per_minute, 3).tolist() for kind in (trades, updates)]
+    rates = [np.round(np.histogram(kind, bounds)[0] / minutes, 3).tolist() for kind in (trades, updates)]
     return Series(name, step, rates[0], rates[1], [one[0] for one in quantiles], [one[1] for one in quantiles])
 
 

@@ -35,7 +35,7 @@ _SIGNS = {"pass": "ok  ", "fail": "MISS", "unknown": "?   ", "note": "    "}
 @click.option("--symbols", metavar="A,B", help="Only these.  [default: what was asked of the recorder, and what is there]")
 @click.option("--from", "start", metavar="TIME", help="Epoch s, ms or ns, or ISO-8601.  [default: as recorded]")
 @click.option("--to", "end", metavar="TIME")
-@click.option("--last", type=float, default=0.0, metavar="HOURS", help="Only so long before the end.")
+@click.option("--last", type=float, default=0.0, metavar="HOURS", help="Only so long before the end, and no more than was recorded.")
 @click.option("--samples", type=int, default=3, show_default=True, metavar="N", help="Stretches to make again from the tape; 0: none.")
 @click.option("--sample-seconds", type=int, default=120, show_default=True, metavar="S", help="Tape time of each.")
 @click.option("--max-empty-bucket-rate", type=float, metavar="SHARE", help="Of minutes.  [default: 0.001]")

@@ -64,6 +64,29 @@ class Duplicates(msgspec.Struct):
     times: list[int]
 
 
+class LeftOut(msgspec.Struct):
+    """Trades of one symbol that came again and have no row, as the recorder's events tell. ``count``: all of them; ``rate``: count /
+    (rows + count). ``sent_twice``: of these on one connection; the others came from a second socket. ``ids``: of those sent twice, as far
+    as events name them, at most 10,000; ``times``: of the events (tape time, unix ns)."""
+
+    symbol: str
+    count: int
+    sent_twice: int
+    rate: float | None
+    ids: list[int]
+    times: list[int]
+
+
+def left_out(symbol: str, rows: int, events: Columns) -> LeftOut:
+    """``rows``: of ``prices``; ``events``: recv_ns, event_type, meta_json."""
+    chosen = events["event_type"] == "trades_doubled"
+    told = [msgspec.json.decode(meta) for meta in events["meta_json"][chosen].tolist()]
+    count, twice = (sum(int(one.get(name, 0)) for one in told) for name in ("count", "sent_twice"))
+    ids = [int(id) for one in told for id in one.get("ids", ())][:MOST_IDS]
+    times = [t for t, one in zip(events["recv_ns"][chosen].tolist(), told, strict=True) if one.get("sent_twice")]
+    return LeftOut(symbol, count, twice, count / (rows + count) if rows + count else None, ids, times[:MOST_IDS])
+
+
 def epochs(ids: NDArray[np.int64], events: NDArray[np.int64]) -> NDArray[np.int64]:
     """Which numbering each row is of: a new one where the id does not rise above all before it while the event time does."""
     starts = np.zeros(len(ids), np.int64)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 
 from tape_collectors.settings import HarvestSettings, load
-
-#: read where no other file is named
-FILE = Path("config/system.yaml")
 
 
 class Criteria(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +26,5 @@ NAMES = tuple(field.name for field in msgspec.structs.fields(Criteria))
 
 def criteria(flags: Mapping[str, object], file: str | None = None) -> Criteria:
     """flag > environment (``TAPE_<KEY>``) > file > default. Raises SettingsError."""
-    if file is None and FILE.is_file():
-        file = str(FILE)
     settings = load(HarvestSettings, "data_harvest", {name: flags.get(name) for name in NAMES}, file)
     return Criteria(**{name: getattr(settings, name) for name in NAMES})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tape_archive.human import duration, moment
 from tape_monitor.quality.completeness import Completeness, Hole
-from tape_monitor.quality.continuity import Break, Continuity, Duplicates
+from tape_monitor.quality.continuity import Break, Continuity, Duplicates, LeftOut
 from tape_monitor.quality.identities import Identity
 from tape_monitor.quality.latency import Clock, Spike
 from tape_monitor.quality.parts import Files
@@ -134,6 +134,22 @@ def doubles(rows: list[Duplicates]) -> list[Finding]:
         Finding("duplicates", one.first, one.last, [f"{one.symbol} {one.kind}"], one.duplicates, f"{one.duplicates:,} rows came twice")
         for one in rows
         if one.duplicates
+    ]
+
+
+def sent_twice(rows: list[LeftOut]) -> list[Finding]:
+    """One finding a symbol. What a second socket brings again is no defect."""
+    return [
+        Finding(
+            "sent_twice",
+            one.times[0],
+            one.times[-1],
+            [f"{one.symbol} prices"],
+            one.sent_twice,
+            f"{one.sent_twice:,} trades were sent twice on one connection; each has one row",
+        )
+        for one in rows
+        if one.sent_twice
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from tape_monitor.quality.completeness import Completeness
-from tape_monitor.quality.continuity import Continuity, Duplicates
+from tape_monitor.quality.continuity import Continuity, Duplicates, LeftOut
 from tape_monitor.quality.identities import Identity
 from tape_monitor.quality.latency import Latency
 from tape_monitor.quality.parts import Files
@@ -49,11 +49,14 @@ def empty(rows: list[Completeness], limit: float) -> Check:
     return below("max_empty_bucket_rate", "Empty minutes", of, limit, "share", note)
 
 
-def double(rows: list[Duplicates], limit: float) -> Check:
+def double(rows: list[Duplicates], left_out: list[LeftOut], limit: float) -> Check:
     """Duplicates of trades."""
     trades = [one for one in rows if one.kind == "prices"]
     of = worst((one.symbol, one.rate) for one in trades)
-    note = f"{sum(one.duplicates for one in trades):,} rows of prices have an agg_trade_id that came before."
+    kept, again = sum(one.rows for one in trades), sum(one.count for one in left_out)
+    share = f" ({again / (kept + again):.3%} of all that came)" if again else ""
+    note = f"{sum(one.duplicates for one in trades):,} rows have an agg_trade_id that came before. "
+    note += f"{again:,} trades{share} came again and have no row."
     return below("max_duplicate_rate", "Duplicate trades", of, limit, "share", note)
 
 

@@ -4,9 +4,11 @@ Nobody can tell a clock that is off by a constant from a way that is longer by i
 be told, and is corrected for:
 
 1. Steps. All rows of all symbols come from one clock. Where the fastest of each 10 s become slower or faster from one to the next, of every
-   symbol and for good (5 minutes before, 5 minutes after), the clock (or the way) stepped. Between two steps the clock is one *segment*;
-   the longest is taken as right, and every other segment is moved so that its fastest agree with the longest's.
-2. Values below 0. Nothing arrives before it was sent: where even the longest segment's fastest 1 % are below 0, this machine's clock is
+   symbol and for good (5 minutes before, 5 minutes after), the clock (or the way) stepped. Between two steps the clock is one *segment*.
+   A clock that is ahead makes the way look longer; one that is behind makes rows come before they were sent. So the segment whose fastest
+   rows are lowest and not below 0 (by more than ``SLACK_MS``) is taken as right, however short it is: a clock may have been set right, or
+   wrong. Every other segment is moved so that its fastest agree with that one's.
+2. Values below 0. Nothing arrives before it was sent: where even the right segment's fastest 1 % are below 0, this machine's clock is
    behind by at least that, and so much is added to all.
 
 Values below 0 are counted as measured, and kept. Quantiles are numpy's default (linear between the two nearest).
@@ -26,6 +28,8 @@ BUCKET = 10_000_000_000
 SIDE = 30
 #: smaller steps are not told from noise
 LEAST_STEP_MS = 50.0
+#: a clock that is kept by NTP may be behind by so much
+SLACK_MS = 10.0
 Values = NDArray[np.float64]
 Times = NDArray[np.int64]
 
@@ -167,11 +171,18 @@ def clock(rows: list[tuple[Times, Values]], window: Span) -> Clock:
     lowest = np.fmin.reduce(streams) if streams else np.full(1, np.nan)
     parts = [lowest[begin:end] for begin, end in zip(bounds, [*bounds[1:], len(lowest)], strict=True)]
     levels = [_median(part) for part in parts]
-    longest = max(range(len(parts)), key=lambda at: np.count_nonzero(~np.isnan(parts[at])))
-    known = parts[longest][~np.isnan(parts[longest])]
+    right = _right(levels)
+    known = parts[right][~np.isnan(parts[right])]
     behind = max(0.0, -float(np.quantile(known, 0.01))) if len(known) else 0.0
-    moved = [0.0 if np.isnan(level) or np.isnan(levels[longest]) else level - levels[longest] for level in levels]
+    moved = [0.0 if np.isnan(level) or np.isnan(levels[right]) else level - levels[right] for level in levels]
     return Clock(found, [shift - behind for shift in moved], _drift(parts), behind)
+
+
+def _right(levels: list[float]) -> int:
+    """Which segment is taken as right, by the level of its fastest rows: the lowest that is not below 0; if all are, the highest."""
+    known = [(level, at) for at, level in enumerate(levels) if not np.isnan(level)]
+    possible = [one for one in known if one[0] >= -SLACK_MS]
+    return min(possible)[1] if possible else max(known, default=(0.0, 0))[1]
 
 
 def _drift(parts: list[Values]) -> float | None:

@@ -22,6 +22,7 @@ KINDS = {
     "trades_missed": "trades missed",
     "book_break": "book broken",
     "duplicates": "duplicates",
+    "sent_twice": "sent twice",
     "latency_spike": "late",
     "clock_step": "clock step",
     "clock_drift": "clock drift",
@@ -70,7 +71,7 @@ def _plots(report: Report) -> list[dict[str, Any]]:
 def _of(series: Series, report: Report) -> dict[str, Any]:
     wanted = report.criteria
     late = [("a", "p50", series.p50), ("b", "p99", series.p99)]
-    limits = [(wanted.max_latency_p50_ms, "limit of p50"), (wanted.max_latency_p99_ms, "limit of p99")]
+    limits = [(wanted.max_latency_p50_ms, "limits: p50"), (wanted.max_latency_p99_ms, "p99")]
     rate = [("a", "trades", series.trades), ("b", "book updates", series.updates)]
     counts = next((one.histogram for one in report.scores if one.symbol == series.symbol), [])
     return {

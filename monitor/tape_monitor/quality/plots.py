@@ -82,15 +82,15 @@ def timeline(report: Report) -> str:
                 body.append(_box(time, hole.start, hole.end, y, 13, f"hole {hole.why}", text))
             y += 17
         y += 7
-    kinds = (("trades_missed", "trades missed"), ("book_break", "book broken"), ("duplicates", "duplicates"), ("latency_spike", "late"))
-    for kind, label in (*kinds, ("clock_step", "clock step")):
+    kinds = (("trades_missed", "trades missed"), ("book_break", "book broken"), ("duplicates", "duplicates"), ("sent_twice", "sent twice"))
+    for kind, label in (*kinds, ("latency_spike", "late"), ("clock_step", "clock step")):
         found = [one for one in report.findings if one.kind == kind]
         if not found:
             continue
         body.append(f'<text class="label" x="{LEFT - 10}" y="{y + 10:.0f}" text-anchor="end">{label}</text>')
         body.append(f'<rect class="lane" x="{LEFT}" y="{y:.0f}" width="{PLOT}" height="13" rx="2"/>')
-        if kind == "duplicates":
-            body += _doubles(report, time, y)
+        if kind in ("duplicates", "sent_twice"):
+            body += _doubles(report, time, y, kind)
             found = []
         for one in found:
             body.append(_box(time, one.start, one.end, y, 13, f"mark {kind}", f"{moment(one.start)}: {', '.join(one.where)}: {one.text}"))
@@ -98,16 +98,19 @@ def timeline(report: Report) -> str:
     return svg(y + 22, time.axis(y + 2, 4) + "".join(body), "Where rows are, and what happened")
 
 
-def _doubles(report: Report, time: Time, y: float) -> list[str]:
+def _doubles(report: Report, time: Time, y: float, kind: str) -> list[str]:
     """A mark for each place of the lane that has some."""
     places: dict[int, list[str]] = {}
-    for one in report.duplicates:
-        for t in one.times:
-            places.setdefault(round(time.x(t)), []).append(f"{one.symbol} {one.kind}, {moment(t)}")
+    if kind == "duplicates":
+        found = [(t, f"{one.symbol} {one.kind}") for one in report.duplicates for t in one.times]
+    else:
+        found = [(t, f"trades of {one.symbol}") for one in report.left_out for t in one.times]
+    for t, name in found:
+        places.setdefault(round(time.x(t)), []).append(f"{name}, {moment(t)}")
     out = []
     for x, told in sorted(places.items()):
-        shape = f'<rect class="mark duplicates" x="{min(x, WIDTH - RIGHT - 2)}" y="{y:.0f}" width="2" height="13"/>'
-        out.append(_titled(shape, f"{len(told)} rows twice, e.g. {told[0]}"))
+        shape = f'<rect class="mark {kind}" x="{min(x, WIDTH - RIGHT - 2)}" y="{y:.0f}" width="2" height="13"/>'
+        out.append(_titled(shape, f"twice: {len(told)}, e.g. {told[0]}"))
     return out
 
 
@@ -153,9 +156,13 @@ def lines(series: Series, report: Report, of: Sequence[Line], name: str, limits:
         value = low + (high - low) * share / 4
         body.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
         body.append(f'<text class="tick" x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:,.4g}</text>')
-    for value, label in limits:
+    for value, _ in limits:
         body.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        body.append(f'<text class="limit-label" x="{WIDTH - RIGHT}" y="{y(value) - 3:.1f}" text-anchor="end">{escape(label)}</text>')
+    if limits:
+        # One label for all of them, above the highest: far below the values they lie too close to each other for one each.
+        words = ", ".join(f"{label} {value:g}" for value, label in limits)
+        above = y(max(value for value, _ in limits)) - 3
+        body.append(f'<text class="limit-label" x="{WIDTH - RIGHT}" y="{above:.1f}" text-anchor="end">{escape(words)}</text>')
     for step in report.clock.steps:
         at = time.x(step.at)
         line = f'<line class="step" x1="{at:.1f}" x2="{at:.1f}" y1="{top}" y2="{bottom}"/>'

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from tape_monitor.quality.completeness import Completeness
-from tape_monitor.quality.continuity import Continuity, Duplicates
+from tape_monitor.quality.continuity import Continuity, Duplicates, LeftOut
 from tape_monitor.quality.criteria import Criteria
 from tape_monitor.quality.identities import Identity
 from tape_monitor.quality.latency import Clock, Latency, Spike
@@ -22,6 +22,7 @@ FindingKind = Literal[
     "trades_missed",
     "book_break",
     "duplicates",
+    "sent_twice",
     "latency_spike",
     "clock_step",
     "clock_drift",
@@ -105,6 +106,7 @@ class Report(msgspec.Struct, kw_only=True):
     findings: list[Finding]
     completeness: list[Completeness]
     duplicates: list[Duplicates]
+    left_out: list[LeftOut] = []
     latency: list[Latency]
     spikes: list[Spike]
     clock: Clock

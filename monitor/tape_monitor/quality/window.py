@@ -37,12 +37,13 @@ def recorded(output: Output, written: int, tape_end: int) -> tuple[Span, bool]:
 
 
 def asked(of: Span | None, start: int, end: int, last: float) -> Span:
-    """The window: ``start``, ``end`` (unix ns; 0: as recorded), or the ``last`` hours before its end. Raises SettingsError."""
+    """The window: ``start``, ``end`` (unix ns; 0: as recorded), or the ``last`` hours before its end, no more than was recorded. Raises
+    SettingsError."""
     if last and start:
         raise SettingsError("--last and --from exclude each other")
     begin, stop = (of.start, of.end) if of is not None else (start, end)
     stop = end or stop
-    begin = start or (stop - int(last * 60 * MINUTE) if last else begin)
+    begin = start or (max(begin, stop - int(last * 60 * MINUTE)) if last else begin)
     if stop - begin < 2 * MINUTE:
         raise SettingsError(f"{moment(begin)} to {moment(stop)} holds no whole minute to judge; ask for a longer time with --from and --to")
     return Span(begin, stop)

@@ -7,7 +7,7 @@ import io
 import os
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,9 +15,11 @@ import pytest
 
 from tape_archive.format.errors import NotFound, SettingsError, StoreDenied, StoreError, StoreUnavailable
 from tape_archive.stores import Entry, LocalStore, Store, open_store
+from tape_archive.stores.fallback import Fallback
 from tape_archive.stores.limits import Limited, Retrying
 from tape_archive.stores.s3 import S3Store
 from tape_archive.stores.sftp import SftpStore
+from tape_archive.stores.store import inside
 from tests.support.sshd import Sshd, keygen, sshd
 from tests.support.wire import wire
 
@@ -50,7 +52,16 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-KINDS = ["local", "sftp", "s3", "retrying", "limited"]
+#: each by itself, and what is put around them
+KINDS = ["local", "sftp", "s3", "retrying", "limited", "retrying limited sftp", "fallback", "fallback, the first is away"]
+
+
+class Away(LocalStore):
+    """Nobody answers."""
+
+    def _path(self, path: str) -> Path:
+        inside(path)
+        raise StoreUnavailable(f"cannot reach {path}")
 
 
 @pytest.fixture(params=KINDS)
@@ -65,6 +76,12 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, credentials: None) -> 
             f"s3://{tmp_path.name.lower().replace('_', '-')[:50]}-b/some/prefix?endpoint={request.getfixturevalue('bucket')}&region=us-east-1"
         )
         made._client().create_bucket(Bucket=made.bucket)
+    elif request.param == "retrying limited sftp":
+        made = Retrying(Limited(request.getfixturevalue("server").store(root), calls=1e6, bytes_per_s=1e12))
+    elif request.param == "fallback":
+        made = Fallback(LocalStore(root), LocalStore(root))
+    elif request.param == "fallback, the first is away":
+        made = Fallback(Away(root), LocalStore(root))
     elif request.param == "retrying":
         made = Retrying(LocalStore(root))
     elif request.param == "limited":
@@ -202,7 +219,9 @@ def test_a_put_that_fails_leaves_nothing(store: Store) -> None:
         store.put("kept/file", Broken(BLOB))
     assert store.read("kept/file") == b"before" and [entry.name for entry in store.list("kept")] == ["file"]
     if not isinstance(store, S3Store):
-        base = getattr(store, "store", store)
+        base: object = store
+        while not hasattr(base, "root"):
+            base = getattr(base, "store", None) or base.second  # type: ignore[attr-defined]
         root = Path(base.root)
         for _ in range(100):
             if len(list((root / "kept").iterdir())) == 1:
@@ -363,6 +382,36 @@ def test_retrying_tries_again_and_goes_on_where_it_stood(tmp_path: Path) -> None
     with pytest.raises(NotFound):
         Retrying(LocalStore(tmp_path), (1.0,), pauses.append).stat("none")
     assert pauses == [1.0, 2.0]
+
+
+def test_while_the_first_side_hangs_the_second_is_connected(tmp_path: Path) -> None:
+    """Else who asks would wait for one after the other."""
+    connected = threading.Event()
+
+    class Hangs(LocalStore):
+        def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+            assert connected.wait(60), "nobody connected meanwhile"
+            raise StoreUnavailable("the mount hangs")
+
+        def stats(self, paths: Sequence[str]) -> list[Entry | None]:
+            self.read("")
+            return []
+
+        def chunks(self, path: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
+            yield self.read("")
+
+    class Far(LocalStore):
+        def stat(self, path: str) -> Entry:
+            connected.set()
+            return super().stat(path)
+
+    put(LocalStore(tmp_path), "x", b"1")
+    for call in (lambda one: one.read("x"), lambda one: b"".join(one.chunks("x")), lambda one: one.stats(["x"])[0] and b"1"):
+        connected.clear()
+        assert call(Fallback(Hangs(tmp_path), Far(tmp_path))) == b"1"
+    # One that answers connects nobody.
+    connected.clear()
+    assert Fallback(LocalStore(tmp_path), Far(tmp_path)).read("x") == b"1" and not connected.is_set()
 
 
 def test_limited_keeps_its_rates(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tape_archive.format.errors import SettingsError
-from tape_collectors.settings import HarvestSettings, load
+from tape_collectors.settings import CexSettings, HarvestSettings, load
 
 #: the brief's table: variable, default, setting
 TABLE = (
@@ -23,6 +23,7 @@ TABLE = (
     ("HALF_LIFE_SEC", "600", "half_life_sec", 600.0),
     ("WINSOR_LIMIT", "8", "winsor_limit", 8.0),
     ("PROMETHEUS_PORT", "8009", "metrics_port", 8009),
+    ("LOG_LEVEL", "info", "log_level", "info"),
 )
 OTHERS = {
     **{"SYMBOLS": ("solusdt xrpusdt", ("solusdt", "xrpusdt")), "RUN_HOURS": ("0.5", 0.5), "PARQUET_ROTATE_SEC": ("30", 30)},
@@ -52,9 +53,10 @@ data_harvest:
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in OTHERS:
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*OTHERS, "TAPE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
 
 
 def settings(file: Path | None = None, **flags: object) -> HarvestSettings:
@@ -81,6 +83,25 @@ def test_the_file_of_the_brief_is_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "system.yaml"
     path.write_text(FILE)
     assert settings(path) == HarvestSettings()
+
+
+def test_the_file_that_is_there_to_start_from_is_the_defaults() -> None:
+    assert settings(Path(__file__).parents[3] / "config" / "system.yaml") == HarvestSettings()
+
+
+def test_the_brief_s_file_is_read_where_it_lies_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "system.yaml").write_text("logging: {level: INFO}\ndata_harvest: {run_hours: 5}\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("data_harvest: {run_hours: 6}\n")
+    assert settings().run_hours == 5.0, "the section of another program is no matter of ours"
+    assert load(CexSettings, "cex", {}, None) == CexSettings()
+    monkeypatch.setenv("TAPE_CONFIG", str(other))
+    assert settings().run_hours == 6.0
+    (tmp_path / "config" / "system.yaml").write_text("data_harvest: {run_hour: 5}\n")
+    monkeypatch.delenv("TAPE_CONFIG")
+    with pytest.raises(SettingsError, match="did you mean 'run_hours'"):
+        settings()
 
 
 def test_flag_then_environment_then_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Rules 1 to 6 of ``market.harvest``, on lines given one by one."""
+"""Rules 1 to 7 of ``market.harvest``, on lines given one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tape_archive.format.harvest import COLUMNS, KINDS, Kind
-from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Record, Reset, Trade
+from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Notice, Record, Reset, Trade
 from tape_archive.format.rotation import HOUR
 from tape_collectors.market.features.ofi import flow
 from tape_collectors.market.harvest import Harvest, HarvestPart
@@ -330,6 +330,61 @@ def test_a_divergence_is_known_when_it_is_confirmed() -> None:
     for row in found:
         assert row["event_ts_ms"] - row["pivot_ts_ms"] == pytest.approx(12_000, abs=200), "twelve samples, one a second"
         assert set(json.loads(row["meta_json"])) >= {"channel", "before_ts_ms", "prices", "indicators", "separation"}
+
+
+# -- rule 7 ----------------------------------------------------------------------------------------------------------------------
+
+
+def doubled(tape: Tape) -> list[dict[str, Any]]:
+    return [json.loads(row["meta_json"]) for row in tape.rows("events") if row["event_type"] == "trades_doubled"]
+
+
+def twice(tape: Tape, *numbers: int) -> None:
+    """What the feed says of trades that a connection sends again."""
+    for number in numbers:
+        tape.say("market-1", Notice(tape.t, "duplicate", "", "S", "aggTrade", number), tape.t + 1)
+
+
+def test_what_came_again_is_told_at_the_end_of_its_part() -> None:
+    tape = Tape()
+    for id, s in ((10, "market-1"), (11, "market-1"), (11, "market-2"), (12, "market-2")):
+        tape.trade(id / 10, id=id, s=s)
+    twice(tape, 10, 11)
+    assert not [part for part in tape.parts if part.kind == "events"]
+    tape.trade(70, id=13)
+    twice(tape, 13)
+    assert doubled(tape) == [{"count": 3, "sent_twice": 2, "ids": [10, 11]}, {"count": 1, "sent_twice": 1, "ids": [13]}]
+    event = next(row for row in tape.rows("events") if row["event_type"] == "trades_doubled")
+    assert T0 <= event["recv_ns"] < T0 + 60 * SECOND, "in the part that it is of"
+
+
+def test_a_second_connection_is_no_venue_that_sends_twice() -> None:
+    tape = Tape()
+    for id in range(10, 14):
+        for s in ("market-1", "market-2"):
+            tape.trade(id / 10, id=id, s=s)
+    tape.close(2, "market-1")
+    tape.trade(1.3, id=13, s="market-1")
+    assert doubled(tape) == [{"count": 5, "sent_twice": 0, "ids": []}], "a new connection may begin with what was there"
+
+
+def test_an_event_names_a_hundred_ids() -> None:
+    tape = Tape()
+    for id in range(10, 200):
+        tape.trade(1 + id / 100, id=id)
+        twice(tape, id)
+    (told,) = doubled(tape)
+    assert (told["count"], told["sent_twice"], told["ids"]) == (190, 190, list(range(10, 110)))
+    assert tape.harvest.markets["S"].trades.chain.doubles == 190, "dedup_hits_total"
+
+
+def test_what_came_out_of_order_on_one_connection_is_no_double() -> None:
+    tape = Tape()
+    for id in (10, 13):
+        tape.trade(id / 10, id=id)
+    twice(tape, 11, 10)
+    tape.say("market-1", Notice(tape.t, "duplicate", "", "S", "trade", 10), tape.t + 1)
+    assert doubled(tape) == [{"count": 1, "sent_twice": 1, "ids": [10]}]
 
 
 def test_other_markets_and_streams_are_not_ours() -> None:

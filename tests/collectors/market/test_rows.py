@@ -156,6 +156,28 @@ def test_the_ledger_of_instruments() -> None:
     ]
 
 
+def test_the_ledger_tells_multipliers_renames_and_when_it_was_last_seen() -> None:
+    hour = 3600 * S
+    made = rows("instruments")
+    new = {"symbol": "1000PEPEUSDT", "name": "1000PEPE-USDT-PERP", "status": "TRADING", "contract": "1", "what": "listed"}
+    new |= {"coin": "PEPE", "multiplier": "1000", "since": T - hour, "until": 0, "previous": "PEPE-USDT-PERP"}
+    made.listing(T, new)
+    made.looked(T + hour)
+    made.looked(T + hour + 300 * S)
+    found = told(made, "instruments")
+    row = found[1]
+    assert (row["base"], row["multiplier"], row["listed"], row["previous"]) == ("PEPE", 1000.0, T - hour, "PEPE-USDT-PERP")
+    # An hour later each has its row once more, under the key that it had.
+    assert [(one["timestamp"], one["last_seen"]) for one in found[2:]] == [(T, T + hour), (T, T + hour)]
+    made.listing(T + 2 * hour, new | {"what": "status", "status": "SETTLING", "ended": True, "until": T + hour})
+    made.listing(T + 3 * hour, new | {"what": "gone", "status": "SETTLING", "ended": True})
+    made.looked(T + 4 * hour)
+    found = told(made, "instruments")
+    settled, gone = found[4:6]
+    assert (settled["delisted"], gone["delisted"], gone["status"], gone["first_seen"]) == (T + hour, T + hour, "GONE", T)
+    assert [one["symbol"] for one in found[6:]] == ["BTC-USDT-PERP"], "what is gone is seen no more"
+
+
 def test_going_on_from_a_state_gives_the_same_rows() -> None:
     records = [candle(minute) for minute in range(20)] + [record for _, record, _ in RECORDS]
     records += [Funding(T + n, T + n, "BTCUSDT", "markPrice@1s", "10", "11", "0.0001", T + n // 5 * 5) for n in range(30)]

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from tape_archive.format.errors import LocalError
 from tape_collectors.runtime import fetch as module
-from tape_collectors.runtime.budget import MARGIN, SharedBudget
+from tape_collectors.runtime.budget import MARGIN, SharedBudget, budgets
 from tape_collectors.runtime.fetch import Fetcher, Host
 from tape_collectors.venues.protocol import Fetch, Limits
 from tests.support.servers import Book, rest, until
@@ -229,13 +229,12 @@ async def test_what_was_asked_outlives_a_restart_of_the_part() -> None:
 # -- one budget for the processes of a machine ------------------------------------------------------------------------------
 
 
-def _use(path: str, together: threading.Barrier, out: multiprocessing.Queue[list[float]]) -> None:
+def _use(path: str, together: threading.Barrier, each: int, out: multiprocessing.Queue[list[float]]) -> None:
     budget, taken = SharedBudget(Limits(40, 0.6), Path(path)), []
     together.wait(120)
-    while len(taken) < 20:
+    while len(taken) < each:
         now = time.time()
-        wait = budget.reserve(now, 2)
-        if wait:
+        if wait := budget.reserve(now, 2):
             time.sleep(min(wait, 0.01))
         else:
             taken.append(now)
@@ -243,17 +242,42 @@ def _use(path: str, together: threading.Barrier, out: multiprocessing.Queue[list
 
 
 def test_processes_together_keep_one_budget(tmp_path: Path) -> None:
+    """However they come to run, no 0.6 s have more than the budget in them."""
     context = multiprocessing.get_context("spawn")
     out: multiprocessing.Queue[list[float]] = context.Queue()
     together = context.Barrier(3)
-    children = [context.Process(target=_use, args=(str(tmp_path / "b.json"), together, out)) for _ in range(3)]
+    children = [context.Process(target=_use, args=(str(tmp_path / "b.json"), together, 40, out)) for _ in range(3)]
     for child in children:
         child.start()
-    taken = [out.get(timeout=120) for _ in children]
+    every = sorted(at for _ in children for at in out.get(timeout=120))
     for child in children:
-        child.join(30)
-    every = sorted(at for one in taken for at in one)
-    assert len(every) == 60 and all(sum(2 for other in every if at - 0.6 < other <= at) <= 40 * MARGIN for at in every)
+        child.join(20)
+    assert all(sum(2 for other in every if at - 0.6 < other <= at) <= 40 * MARGIN for at in every) and len(every) == 120
+
+
+def test_programs_of_a_host_share_a_file_whatever_their_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    one, two = (budgets(tmp_path / name / "state") for name in ("a", "b"))
+    venue, here = "https://fapi.binance.com", "http://127.0.0.1:8080"
+    assert one.file(venue, "rest") == two.file(venue, "rest") == tmp_path / "home" / "tapeline" / "budgets" / "rest-fapi.binance.com.json"
+    assert one.file(venue, "funding") != one.file(venue, "rest")
+    # What is asked of this machine is asked by nobody else.
+    assert one.file(here, "rest").parent == tmp_path / "a" / "state" and two.file(here, "rest").parent == tmp_path / "b" / "state"
+    chosen = budgets(tmp_path / "a" / "state", str(tmp_path / "c"))
+    assert chosen.file(venue, "rest").parent == chosen.file(here, "rest").parent == tmp_path / "c"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert budgets(tmp_path / "a" / "state").file(venue, "rest").parent == tmp_path / "a" / "state"
+
+
+def test_how_long_weight_takes_counts_what_others_used(tmp_path: Path) -> None:
+    limits = Limits(2400, 60.0)
+    one, two = SharedBudget(limits, tmp_path / "b.json"), SharedBudget(limits, tmp_path / "b.json")
+    assert [one.eta_s(weight, 1000.0) for weight in (0, 2160, 2161, 12_000)] == [0.0, 0.0, 60.0, 300.0]
+    assert one.eta_s(12_000, 1000.0, others=1200) == 720.0
+    two.take(1000.0, 1)
+    assert two.reserve(1000.0, 2000) == 0.0
+    assert one.eta_s(2160, 1001.0) == 60.0, "another program of this host used most of this minute"
 
 
 def test_a_ban_is_everybodys_and_outlives_the_process(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_the_window_is_what_is_asked(outputs: Path, tmp_path: Path) -> None:
     assert window("--from", START + HOUR, "--to", START + 2 * HOUR)[::2] == (HOUR, "good")
     begin, end, verdict = window("--last", 1)
     assert end - begin == HOUR and verdict == "good"
+    assert window("--last", 24) == window(), "what was recorded, and no hour before it"
     assert window("--to", START + 3 * HOUR)[1:] == (3 * HOUR, "missed")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tape_monitor.quality.continuity import book, duplicates, epochs, trades
+from tape_monitor.quality.continuity import book, duplicates, epochs, left_out, trades
 from tape_monitor.quality.spans import Span
 
 WINDOW = Span(0, 1000)
@@ -97,3 +97,17 @@ def test_time_that_falls_is_counted() -> None:
     rows = prices([1, 2, 3, 4])
     rows["recv_ns"] = np.array([0, 5, 4, 9])
     assert trades("S", rows).disorder == 1
+
+
+def test_what_was_left_out_is_what_the_events_tell() -> None:
+    told = [
+        '{"count":3,"sent_twice":2,"ids":[7,9]}',
+        '{"missed":1}',
+        '{"count":1,"sent_twice":0,"ids":[]}',
+        '{"count":200,"sent_twice":200,"ids":[11]}',
+    ]
+    kinds = np.array(["trades_doubled", "trades_missed", "trades_doubled", "trades_doubled"], object)
+    found = left_out("S", 796, {"recv_ns": np.arange(4) * 10, "event_type": kinds, "meta_json": np.array(told, object)})
+    assert (found.count, found.sent_twice, found.rate) == (204, 202, 204 / 1000) and (found.ids, found.times) == ([7, 9, 11], [0, 30])
+    none = left_out("S", 0, {"recv_ns": np.arange(0), "event_type": kinds[:0], "meta_json": kinds[:0]})
+    assert (none.count, none.rate) == (0, None)

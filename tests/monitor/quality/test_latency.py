@@ -63,11 +63,22 @@ def test_a_step_is_found_where_it_is_and_corrected_for(second: int, size: float,
     assert 0 <= of.steps[0].at - at < 2 * EVERY
     right = [corrected(times, values, of) for times, values in moved]
     assert all(float(values.max() - values.min()) < 70 for values in right)
-    # The longer side is taken as right.
-    longer = 6000.0 + (size if at < HOURS.end // 2 else 0.0)
-    if abs(at - HOURS.end // 2) > MINUTE:
-        assert float(np.median(right[0])) == pytest.approx(longer + 20.5, abs=2)
-    assert not [one for (times, _), values in zip(moved, right, strict=True) for one in spikes("S", "p", times, values, longer + 120, of)]
+    # The way is no longer than where it looks shortest, however long it looked so.
+    least = 6000.0 + min(size, 0.0)
+    assert float(np.median(right[0])) == pytest.approx(least + 20.5, abs=2)
+    assert not [one for (times, _), values in zip(moved, right, strict=True) for one in spikes("S", "p", times, values, least + 120, of)]
+
+
+@pytest.mark.parametrize("second", [600, 5400, 10_000])
+@pytest.mark.parametrize(
+    "before, after", [(0.0, 430.0), (430.0, 0.0), (0.0, -430.0), (-430.0, 0.0), (0.0, -60.0), (-5.0, 430.0), (430.0, -5.0)]
+)
+def test_a_clock_that_was_set_right_or_wrong_for_however_long(second: int, before: float, after: float) -> None:
+    rows = [stream(seed) for seed in (1, 2)]
+    moved = [(times, values + np.where(times >= second * SECOND, after, before)) for times, values in rows]
+    of = clock(moved, HOURS)
+    for (times, values), (_, true) in zip(moved, rows, strict=True):
+        assert float(np.abs(corrected(times, values, of) - true).max()) < 6.0
 
 
 @pytest.mark.parametrize("before, after", [(0.0, 300.0), (500.0, 0.0), (300.0, -300.0)])

@@ -110,7 +110,7 @@ def _numbered(t: int, stream: Counted, number: int, time: int, payload: bytes, r
     """Rules 1 to 3."""
     last = stream.last_id
     if number <= last and not 0 < stream.time() < time:
-        return [Notice(t, "duplicate", f"{stream.name} {number}")], ()
+        return [Notice(t, "duplicate", f"{stream.name} {number}", stream.symbol, stream.channel, number)], ()
     out: list[Record] = [record]
     if number <= last:
         out.insert(0, Reset(t, stream.symbol, stream.channel, f"ids went back from {last} to {number}"))
@@ -140,16 +140,21 @@ def quote(t: int, stream: Counted, payload: bytes) -> Output:
     return ([*out, record], told(out)) if out else ((record,), ())
 
 
-def number_header(t: int, stream: Counted, payload: bytes) -> Output:
-    """Ids of trades and quotes without decoding them, for a recorder that keeps no books. What is not in sequence is decoded."""
-    found = wire.NUMBER[base_of(stream.channel)](payload)
-    if found is not None and stream.symbol:
-        number, last = int(found[1]), stream.last_id
-        if last and (number == last + 1 or (number > last and stream.channel == "bookTicker")):
-            stream.last_id, stream.tail = number, payload
-            return NOTHING
-    records, commands = DECODED[base_of(stream.channel)](t, stream, payload)
-    return [record for record in records if not isinstance(record, Trade | Quote)], commands
+def number_header(base: str) -> Handler:
+    """Ids of trades or quotes without decoding them, for a recorder that keeps no books. What is not in sequence is decoded."""
+    search, decode, jumps = wire.NUMBER[base], DECODED[base], base == "bookTicker"
+
+    def handler(t: int, stream: Counted, payload: bytes) -> Output:
+        found = search(payload)
+        if found is not None and stream.symbol:
+            number, last = int(found[1]), stream.last_id
+            if last and (number == last + 1 or (jumps and number > last)):
+                stream.last_id, stream.tail = number, payload
+                return NOTHING
+        records, commands = decode(t, stream, payload)
+        return [record for record in records if not isinstance(record, Trade | Quote)], commands
+
+    return handler
 
 
 def partial(t: int, stream: Counted, payload: bytes) -> Output:

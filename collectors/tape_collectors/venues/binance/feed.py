@@ -127,8 +127,18 @@ class BinanceFeed:
             if data.startswith(b'{"stream":"'):
                 end = data.find(b'"', 11)
                 if data.startswith(b'","data":', end) and data.endswith(b"}"):
+                    known = self._handlers.get(data[11:end])
                     try:
-                        return self._streamed(t, data[11:end], data[end + 9 : -1])
+                        if known is None:
+                            return self._streamed(t, data[11:end], data[end + 9 : -1])
+                        # The usual case of ``_streamed``, without a call: this runs for every frame.
+                        stream, handler = known
+                        output = handler(t, stream, data[end + 9 : -1])
+                        stream.frames += 1
+                        stream.last_t = t
+                        if not stream.first_t:
+                            stream.first_t = t
+                        return output
                     except msgspec.DecodeError:
                         # Perhaps a wrapper with more keys: look at it as a whole.
                         return self._other(t, data)
@@ -166,7 +176,7 @@ class BinanceFeed:
         if base == "rpiDepth":
             return self._depth_header
         if not self._books and base in wire.NUMBER:
-            return events.number_header
+            return events.number_header(base)
         return events.DECODED.get(base, events.statistic)
 
     def _other(self, t: int, data: bytes) -> Output:

@@ -189,6 +189,10 @@ class Polls:
         """How often each symbol is asked."""
         return max(self._every_ns, self._gap_ns * len(self._turn))
 
+    def allow(self, weight: int) -> None:
+        """So much weight a minute from now on."""
+        self._gap_ns = 60 * SECOND // weight
+
     def tick(self, t: int) -> Sequence[Command]:
         """The requests that are due: evenly spread over the period. What was not asked in time is not asked in a burst."""
         out: list[Command] = []

@@ -29,6 +29,12 @@ _EXAMPLES = (
 )
 #: a symbol with one of these is listed and silent: spot BREAK (delisted, or closed for now), futures before listing and after delivery
 SILENT = frozenset(("BREAK", "HALT", "PENDING_TRADING", "PRE_DELIVERING", "DELIVERING", "DELIVERED", "PRE_SETTLE", "SETTLING", "CLOSE"))
+#: futures: of these no stream speaks again
+ENDED = frozenset(("DELIVERING", "DELIVERED", "PRE_SETTLE", "SETTLING", "CLOSE"))
+#: a coin whose price is told of so many (sheet 8.2): 1000PEPE, 1000000MOG, 1MBABYDOGE
+_MULTIPLE = re.compile(r"(10{3,6}|1M(?=[A-Z]{3}))(\D.*)")
+#: a delivery date that is none
+_NEVER_MS = 4_000_000_000_000
 
 
 def stream_of(name: str) -> tuple[str, str]:
@@ -96,6 +102,12 @@ class Listed(msgspec.Struct):
         return f"{name}-PERP" if self.contractType == "PERPETUAL" else f"{name}-{self.symbol.rpartition('_')[2]}"
 
     @property
+    def multiple(self) -> tuple[str, str]:
+        """(multiplier, coin): ``1000PEPE`` is a thousand PEPE."""
+        found = _MULTIPLE.fullmatch(self.baseAsset)
+        return (found[1].replace("1M", "1000000"), found[2]) if found else ("1", self.baseAsset)
+
+    @property
     def tick(self) -> str:
         """The step of prices."""
         return next((one.tickSize for one in self.filters if one.filterType == "PRICE_FILTER"), "")
@@ -116,7 +128,21 @@ def instruments(data: bytes) -> dict[str, Instrument]:
 
 
 def _instrument(row: Listed) -> Instrument:
-    return Instrument(row.symbol, row.name, row.status, not row.silent, row.tick, row.lot)
+    multiplier, coin = row.multiple
+    until = row.deliveryDate if row.deliveryDate < _NEVER_MS else 0
+    return Instrument(
+        row.symbol,
+        row.name,
+        row.status,
+        not row.silent,
+        row.tick,
+        row.lot,
+        coin=coin,
+        multiplier=multiplier,
+        ended=row.status in ENDED,
+        since=row.onboardDate * 1_000_000,
+        until=until * 1_000_000,
+    )
 
 
 def listed(data: bytes) -> dict[str, Listed]:

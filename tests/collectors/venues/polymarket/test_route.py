@@ -140,6 +140,16 @@ def test_the_first_book_after_a_reconnect_is_filed_though_its_bytes_are_old() ->
     assert union.seen("clob-2", 12 * SECOND, same) is True
 
 
+def test_what_one_socket_alone_had_before_a_reconnect_does_not_hide_the_book_after_it() -> None:
+    union, same = Union(), compact(book(UP, 1000, {}, {}))
+    union.opened("clob-1", 0)
+    union.opened("clob-2", 0)
+    assert union.seen("clob-1", 1, same) is False
+    union.closed("clob-2")
+    union.opened("clob-3", 10 * SECOND)
+    assert union.seen("clob-3", 11 * SECOND, same) is False
+
+
 def test_memory_is_bounded_in_time_and_bytes() -> None:
     union = Union(remembered_ns=SECOND, most=1000)
     union.opened("a", 0)
