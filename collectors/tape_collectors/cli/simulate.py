@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -57,64 +58,14 @@ SPEED_MOST = 1000
 @click.option("--pace", default=1.0, show_default=True, help="Steps of the market, times fifty a second.")
 @click.option("--port-file", metavar="FILE", help="Write the endpoints there as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the endpoints as JSON.")
-def command(**options: object) -> int:
+def command(**options: Any) -> int:
     """Serve Binance and Polymarket on loopback, with real REST and websocket endpoints, until stopped."""
     log_setup("warning")
-    return asyncio.run(_serve(**options))  # type: ignore[arg-type]
+    return asyncio.run(_serve(**options))
 
 
-async def _serve(
-    venues: tuple[str, ...],
-    symbols: tuple[str, ...],
-    seed: int,
-    host: str,
-    window_s: float,
-    resolve_s: float,
-    credentials: str | None,
-    faults: tuple[str, ...],
-    play: tuple[str, ...],
-    day: tuple[str, str] | None,
-    at: float | None,
-    speed: float,
-    wait: str,
-    exit_when_played: bool,
-    load: tuple[str, ...],
-    rate: float,
-    perpetuals: int,
-    plans: tuple[str, ...],
-    weight: int,
-    life_s: float,
-    pace: float,
-    port_file: str | None,
-    as_json: bool,
-) -> int:
-    secret = tuple(credentials.split(":")) if credentials else None
-    if secret is not None and len(secret) != 3:
-        raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
-    if perpetuals and click.get_current_context().get_parameter_source("venues") is ParameterSource.DEFAULT:
-        venues = ("binance_usdm",)
-    _check_perpetuals(venues, perpetuals, speed, plans, dict(_load(text) for text in load))
-    players = [_playback(text, speed, wait) for text in play]
-    days = [PolymarketDay(Path(day[0]), Path(day[1]), at, speed)] if day else []
-    simulator = Simulator(
-        venues,
-        seed=seed,
-        host=host,
-        symbols=symbols,
-        planned=[parse(text) for text in faults],
-        play=[*players, *days],
-        window_s=window_s,
-        resolve_s=resolve_s,
-        credentials=secret,
-        load=dict(_load(text) for text in load),
-        rate=rate,
-        step_s=STEP_S / pace,
-        perpetuals=perpetuals,
-        clock=Clock(speed, None if at is None else int(at * 1000)) if perpetuals else None,
-        plan=[listing.parse(text) for text in plans],
-        weight=weight,
-        life_s=life_s,
-    )
+async def _serve(*, port_file: str | None, as_json: bool, exit_when_played: bool, **market: Any) -> int:
+    simulator, players = _simulator(**market)
     async with simulator:
         endpoints = simulator.endpoints
         if port_file:
@@ -130,6 +81,47 @@ async def _serve(
         if players:
             click.echo(json.dumps([player.report() for player in players]))
     return 0
+
+
+def _simulator(
+    *,
+    venues: tuple[str, ...],
+    credentials: str | None,
+    faults: tuple[str, ...],
+    play: tuple[str, ...],
+    day: tuple[str, str] | None,
+    at: float | None,
+    speed: float,
+    wait: str,
+    load: tuple[str, ...],
+    perpetuals: int,
+    plans: tuple[str, ...],
+    pace: float,
+    **more: Any,
+) -> tuple[Simulator, list[Playback]]:
+    """The servers that the options ask for, and the recordings among them. Raises SettingsError."""
+    secret = tuple(credentials.split(":")) if credentials else None
+    if secret is not None and len(secret) != 3:
+        raise SettingsError("--credentials: expected KEY:SECRET:PASSPHRASE")
+    if perpetuals and click.get_current_context().get_parameter_source("venues") is ParameterSource.DEFAULT:
+        venues = ("binance_usdm",)
+    loads = dict(_load(text) for text in load)
+    _check_perpetuals(venues, perpetuals, speed, plans, loads)
+    players = [_playback(text, speed, wait) for text in play]
+    days = [PolymarketDay(Path(day[0]), Path(day[1]), at, speed)] if day else []
+    more["clock"] = Clock(speed, None if at is None else int(at * 1000)) if perpetuals else None
+    simulator = Simulator(
+        venues,
+        planned=[parse(text) for text in faults],
+        play=[*players, *days],
+        credentials=secret,
+        load=loads,
+        step_s=STEP_S / pace,
+        perpetuals=perpetuals,
+        plan=[listing.parse(text) for text in plans],
+        **more,
+    )
+    return simulator, players
 
 
 def _check_perpetuals(venues: tuple[str, ...], perpetuals: int, speed: float, plans: tuple[str, ...], load: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 from tape_archive.format.errors import SettingsError
 from tape_collectors.simulator.faults import Fault, Faults, Planned
@@ -106,26 +106,22 @@ class Simulator:
             if load and venue in load:
                 self.servers[venue] = Load(Cycle(load[venue], futures=venue == "binance_usdm", seed=seed), rate=rate, host=host)
             elif perpetuals and venue == "binance_usdm":
-                clock = clock or Clock()
-                market = Perpetuals(perpetuals, seed=seed, first_id=int(time.time()) * 1000, ms=clock.last)
-                self.markets[venue] = market
-                settings = {"rate": rate or 15_000.0, "step_s": step_s, "clock": clock, "weight": weight, "life_s": life_s}
-                self.servers[venue] = PerpetualControl(self.faults, market, host=host, journal=self.journal, plan=plan, **settings)
+                settings = {"rate": rate or 15_000.0, "step_s": step_s, "weight": weight, "life_s": life_s, "plan": plan}
+                self.servers[venue] = self._perpetuals(venue, perpetuals, clock or Clock(), seed=seed, host=host, **settings)
             elif venue == "polymarket":
                 from tape_collectors.simulator.polymarket import Polymarket
 
+                lengths = {"window_s": window_s, "resolve_s": resolve_s}
                 self.servers[venue] = Polymarket(
-                    self.faults,
-                    seed=seed,
-                    host=host,
-                    window_s=window_s,
-                    resolve_s=resolve_s,
-                    credentials=credentials,
-                    journal=self.journal,
+                    self.faults, seed=seed, host=host, credentials=credentials, journal=self.journal, **lengths
                 )
             else:
                 played = {symbol: 100.0 for player in play if player.venue == venue for symbol in player.symbols}
                 self.servers[venue] = self._exchange(venue, played or prices, seed=seed, keep=keep, host=host)
+
+    def _perpetuals(self, venue: str, count: int, clock: Clock, *, seed: int, host: str, **settings: Any) -> PerpetualControl:
+        market = self.markets[venue] = Perpetuals(count, seed=seed, first_id=int(time.time()) * 1000, ms=clock.last)
+        return PerpetualControl(self.faults, market, host=host, journal=self.journal, clock=clock, **settings)
 
     def _exchange(self, venue: str, prices: dict[str, float], *, seed: int, keep: bool, host: str) -> Exchange:
         """Ids begin with the time, so that they go on after the venue was started again, as a real venue's do.

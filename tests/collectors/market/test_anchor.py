@@ -92,9 +92,10 @@ def test_a_level_that_is_wrong_is_found_unless_it_was_touched(changes: list[Chan
     changes = [(price, size) for price, size in changes if price != 95]
     changes = [*changes, *[(99, 1)] * (30 - len(changes))]
     found = play(changes, batch, 20, 1000, batch, spoil=True)
-    assert found is not None and [(one.side, Decimal(one.price), one.ours, one.theirs) for one in found.differences] == [
-        ("bid", Decimal(95), "99", "1.5")
-    ]
+    assert found is not None
+    told = [(one.side, Decimal(one.price), one.ours, one.theirs) for one in found.differences]
+    # A level that went and came back within one push differs from a book of that moment: such a difference is not sure, and is looked for again.
+    assert ("bid", Decimal(95), "99", "1.5") in told and (told == [("bid", Decimal(95), "99", "1.5")] or not found.sure)
 
 
 def test_a_snapshot_older_than_the_asking_proves_nothing() -> None:
