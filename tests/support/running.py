@@ -123,11 +123,22 @@ class Run:
 
     async def __aexit__(self, *error: object) -> None:
         self.simulator.paused = True
-        await asyncio.sleep(0.6)
+        await self._settled()
         os.kill(os.getpid(), signal.SIGTERM)
         self.code = await asyncio.wait_for(self.task, 10)
         await self.simulator.__aexit__(None, None, None)
         self._patch.undo()
+
+    async def _settled(self) -> None:
+        """The market stands still: until what moved before is sent and read, at most ten seconds (some faults never end)."""
+        sent = self.simulator.servers[self.venue].sent
+        quiet, before = 0, -1
+        for _ in range(200):
+            await asyncio.sleep(0.05)
+            now = sum(count for name, count in sent.items() if any(word in name for word in ("depth", "book", "obu")))
+            quiet, before = (quiet + 1 if now == before else 0), now
+            if quiet >= 12:
+                return
 
     def check(self) -> tuple[list[Line], Counter[str]]:
         """What always holds."""

@@ -301,16 +301,15 @@ class OkxFeed(Session):
         if not request.startswith(f"{_BOOKS}?"):
             return None
         symbol = request.partition("instId=")[2].partition("&")[0]
+        row = self._events.row(symbol)
         try:
             book = self._rest_book(data)
+            if book is None or book.seqId < 0:
+                return None
+            bids, asks = [row(one) for one in book.bids], [row(one) for one in book.asks]
+            return BookSnapshot(t, ms(book.ts) * MS, symbol, "books", book.seqId, bids, asks, "rest")
         except BROKEN:
             return None
-        if book is None or book.seqId < 0:
-            return None
-        row = self._events.row(symbol)
-        return BookSnapshot(
-            t, ms(book.ts) * MS, symbol, "books", book.seqId, [row(one) for one in book.bids], [row(one) for one in book.asks], "rest"
-        )
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------
 
