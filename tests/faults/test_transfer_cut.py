@@ -56,17 +56,20 @@ def session(folder: Path) -> int:
     return most
 
 
-def campaign(folder: Path, boundaries: Iterable[int], sums: dict[str, str]) -> tuple[int, int]:
-    """Gives how many cuts were felt, and how many of them were mended without a word."""
-    felt = mended = 0
+def campaign(folder: Path, boundaries: Iterable[int], sums: dict[str, str]) -> tuple[list[int], list[int], int]:
+    """Gives the cuts that were felt, those that were not, and how many were mended without a word."""
+    felt: list[int] = []
+    unfelt: list[int] = []
+    mended = 0
     for at in boundaries:
         # A line that breaks each time at the same byte: an error, and nothing of the window is in the cache.
         data, target = accessor(folder, [at] * 9, f"always-{at}")
         with contextlib.closing(data):
             try:
                 assert sha(data.get_window_jsonl(FIRST)) == sums[slug(FIRST)], at
+                unfelt.append(at)
             except StoreUnavailable:
-                felt += 1
+                felt.append(at)
                 assert data.cache.get(f"2026-01/{slug(FIRST)}.jsonl") is None, at
             assert not [path for path in data.cache.folder.rglob("*.tmp")], at
             # And when it is whole again everything is as if nothing had been.
@@ -85,7 +88,7 @@ def campaign(folder: Path, boundaries: Iterable[int], sums: dict[str, str]) -> t
                 assert sha(data.get_window_jsonl(FIRST + LENGTH)) == sums[slug(FIRST + LENGTH)], at
                 mended += not target.after
             assert not [path for path in data.cache.folder.rglob("*.tmp")], at
-    return felt, mended
+    return felt, unfelt, mended
 
 
 def prepared(folder: Path) -> tuple[dict[str, str], int]:
@@ -99,12 +102,16 @@ def prepared(folder: Path) -> tuple[dict[str, str], int]:
 def test_cut_at_sampled_boundaries(tmp_path: Path) -> None:
     sums, size = prepared(tmp_path)
     boundaries = random.Random(1).sample(range(0, size, 10), 25)
-    felt, mended = campaign(tmp_path, boundaries, sums)
-    assert felt == 25 and mended > 5
+    judge(*campaign(tmp_path, boundaries, sums))
+
+
+def judge(felt: list[int], unfelt: list[int], mended: int) -> None:
+    # A session may need fewer bytes than the first did: a cut behind its last is none. Any other is felt.
+    assert len(felt) > 5 * len(unfelt) and max(felt) < min(unfelt, default=max(felt) + 1)
+    assert mended > len(felt) / 5
 
 
 @pytest.mark.long
 def test_cut_at_every_tenth_byte(tmp_path: Path) -> None:
     sums, size = prepared(tmp_path)
-    felt, mended = campaign(tmp_path, range(0, size, 10), sums)
-    assert felt == len(range(0, size, 10)) and mended > felt / 5
+    judge(*campaign(tmp_path, range(0, size, 10), sums))
