@@ -80,8 +80,9 @@ def retyped(frames: Sequence[bytes], count: int, seed: int = 1) -> Iterator[byte
                 if chance.random() < 0.2:
                     del inside[key]
                 else:
-                    inside[key] = chance.choice((*_VALUES, value if chance.random() < 0.1 else None))
-                    value = json.loads(_dumps(value)) if not _loops(value) else json.loads(frame)
+                    other = chance.choice((*_VALUES, value if chance.random() < 0.1 else None))
+                    # A copy: no value holds itself, and none is shared with the next frame.
+                    inside[key] = json.loads(_dumps(other)) if isinstance(other, dict | list) else other
         data = _dumps(value)
         yield chance.choice((data, data, data, b"[" + data + b"," + data + b"]", b" " + data, b"[" * 3000 + data))
 
@@ -90,15 +91,15 @@ def _dumps(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def _loops(value: Any) -> bool:
-    try:
-        _dumps(value)
-    except ValueError:
-        return True
-    return False
-
-
 def _places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) in a JSON value."""
-    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value)) if isinstance(value, list) else []
-    return [(value, key) for key, _ in items] + [place for _, inner in items for place in _places(inner)]
+    found: list[tuple[Any, Any]] = []
+    inside = [value]
+    for one in inside:
+        if isinstance(one, dict):
+            found += [(one, key) for key in one]
+            inside += one.values()
+        elif isinstance(one, list):
+            found += [(one, key) for key in range(len(one))]
+            inside += one
+    return found
