@@ -13,7 +13,7 @@ from tape_archive.format.lines import Line, parse, time_of
 from tape_archive.format.read import Follower, Position
 
 if TYPE_CHECKING:
-    from tape_collectors.runtime.recorder import Recorder
+    from tape_collectors.runtime.recorder import Recorder, Target
     from tape_collectors.runtime.tapes import TapeIntake
 
 
@@ -30,16 +30,19 @@ class _Tail:
     def __init__(self, intake: TapeIntake, start: int) -> None:
         self.intake = intake
         self._start = start
+        self._lines: list[bytes] = []
+        self._follower = self._begin(intake, start)
+
+    @property
+    def written_t(self) -> int:
+        """The time of the last line that is on the tape."""
+        return self.intake.written_t
+
+    def _begin(self, intake: TapeIntake, start: int) -> Follower:
         place = next((place for place in reversed(intake.places) if place[0] <= start), None)
         tape = intake.tape
         paths = [segment.file for segment in segments(tape.root, tape.venue, tape.stream)]
-        if place is not None:
-            self._paths = paths[paths.index(place[1]) :]
-            self._follower = Follower(place[1], Position(place[2]))
-        else:
-            self._paths = paths[-2:]
-            self._follower = Follower(self._paths[0])
-        self._lines: list[bytes] = []
+        return Follower(place[1], Position(place[2])) if place is not None else Follower(paths[-2:][0])
 
     def upto(self, bound: int) -> Iterator[tuple[int, bytes]]:
         """The lines with ``t <= bound`` that were not given yet."""
@@ -67,15 +70,40 @@ class _Tail:
         return self._follower.poll()
 
 
+class _File(_Tail):
+    """What one file holds of an intake that files frames in several."""
+
+    def __init__(self, target: Target, intake: TapeIntake, start: int) -> None:
+        self._target = target
+        super().__init__(intake, start)
+
+    @property
+    def written_t(self) -> int:
+        return self._target.written_t
+
+    def _begin(self, intake: TapeIntake, start: int) -> Follower:
+        return Follower(self._target.path)
+
+    def _next_file(self) -> list[bytes]:
+        return []
+
+    def upto(self, bound: int) -> Iterator[tuple[int, bytes]]:
+        return (one for one in super().upto(bound) if self._target.holds(parse(one[1])))
+
+
 def entries(recorder: Recorder, start: int) -> Iterator[tuple[TapeIntake, int, str, bytes, Any]]:
     """What ``Recorder`` would have kept in memory, read from all its tapes in order of time, from ``start`` until nothing is left."""
     tails = [_Tail(intake, start) for intake in recorder.intakes]
+    files: dict[int, _File] = {}
     while True:
+        # A file that is opened meanwhile has later lines only.
+        files |= {id(one): _File(one, one.intake, start) for one in recorder.targets if id(one) not in files}
+        tails = [*tails[: len(recorder.intakes)], *files.values()]
         # Everything up to here is written: it is read in order, and what comes meanwhile is left for the next round. (A line that only
         # waits to be written is later than any that is, so no bound may hold it: other tapes would be read past it.)
-        bound = max(tail.intake.written_t for tail in tails)
+        bound = max(tail.written_t for tail in tails)
         yield from _merged(tails, bound)
-        if all(tail.intake.written_t <= bound for tail in tails):
+        if all(tail.written_t <= bound for tail in tails) and all(id(one) in files for one in recorder.targets):
             return
 
 

@@ -26,6 +26,7 @@ from tape_collectors.runtime.catchup import Reply, entries
 from tape_collectors.venues.protocol import NOTHING
 
 if TYPE_CHECKING:
+    from tape_archive.format.lines import Line
     from tape_collectors.runtime.tapes import TapeIntake
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ NEVER = 1 << 63
 Entry = tuple["TapeIntake", int, str, bytes, Any]
 
 
-class Target(Protocol):
+class Written(Protocol):
     """A tape that lines are appended to: ``waiting`` are the lines of this wake-up, of times ``first_t`` to ``last_t``."""
 
     waiting: list[bytes]
@@ -55,6 +56,26 @@ class Target(Protocol):
 
     def sync(self) -> None:
         """To the disk; called in another thread."""
+        ...
+
+
+class Target(Written, Protocol):
+    """A file of an intake that files frames in several. ``written_t``: the time of the last line that is in it."""
+
+    written_t: int
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
+    def intake(self) -> TapeIntake:
+        """Whose frames it holds."""
+        ...
+
+    def holds(self, line: Line) -> bool:
+        """Whether a line is a whole frame of the intake that is on no other tape."""
         ...
 
 
@@ -115,7 +136,7 @@ class Recorder:
         self.sync_s = 0.0
         self.syncs = 0
         self.batch: list[Entry] = []
-        self._dirty: list[Target] = []
+        self._dirty: list[Written] = []
         self._pending: deque[Entry] = deque()
         self._pending_bytes = 0
         self._due = self._last = self._told = 0
@@ -156,7 +177,7 @@ class Recorder:
         self.batch.append(entry)
         self.wake()
 
-    def file(self, target: Target, t: int, line: bytes) -> None:
+    def file(self, target: Written, t: int, line: bytes) -> None:
         """A line for a tape; written at the end of this wake-up, before anything is decoded."""
         if self.closed:
             return

@@ -88,7 +88,7 @@ class _PolyRecorder:
         feed = lambda group: POLYMARKET.feed(group, credentials=self.credentials)  # noqa: E731
         clob = ClobIntake(process.recorder, "polymarket", tapes[0], feed, process.head("polymarket", "clob", {}))
         price = PriceIntake(process.recorder, "polymarket", tapes[1], feed, process.head("polymarket", "price", {}))
-        shelf = Shelf(process.recorder, self.folder, self.windows, process.head("polymarket", "window", {}))
+        shelf = Shelf(process.recorder, self.folder, self.windows, clob, process.head("polymarket", "window", {}))
         for intake in (clob, price):
             intake.shelf, intake.windows = shelf, self.windows
         price.clob = clob

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tape_archive.format.layout import element
-from tape_archive.format.lines import frame_line, mark_line, part_line, reply_line
+from tape_archive.format.lines import Line, frame_line, mark_line, part_line, reply_line
 from tape_archive.format.records import Lifecycle, ReferencePrice
 from tape_archive.format.tape import FileTape
 from tape_collectors.runtime.catchup import Reply
@@ -28,16 +28,27 @@ _AROUND_S = 120
 class WindowTape:
     """One window's file, appended to on restart."""
 
-    def __init__(self, folder: Path, life: Life) -> None:
+    def __init__(self, folder: Path, life: Life, intake: TapeIntake) -> None:
         self.life = life
+        self.intake = intake
         self.tape = FileTape(folder / f"{element(life.window.slug)}.jsonl")
         self.frames = 0
         self.waiting: list[bytes] = []
-        self.first_t = self.last_t = 0
+        self.first_t = self.last_t = self.written_t = 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.tape.path
+
+    def holds(self, line: Line) -> bool:
+        """Prices are copies, replies were taken at once, and of what is here in parts the venue's tape has the whole."""
+        return line.data is not None and line.request is None and line.part is None and self.intake.feed(line.s) is not None
 
     def append(self, lines: list[bytes], first: int, t: int) -> None:
         """Whole lines, by one write."""
         self.tape.append(b"".join(lines), len(lines))
+        self.written_t = t
 
     def sync(self) -> None:
         """To the disk."""
@@ -47,8 +58,9 @@ class WindowTape:
 class Shelf:
     """The open windows' files, and who may write in them."""
 
-    def __init__(self, recorder: Recorder, folder: Path, windows: Windows, head: Any) -> None:
+    def __init__(self, recorder: Recorder, folder: Path, windows: Windows, intake: TapeIntake, head: Any) -> None:
         self.recorder = recorder
+        self.intake = intake
         self.folder = folder
         self.windows = windows
         self.router = Router()
@@ -60,7 +72,7 @@ class Shelf:
     def begin(self, life: Life) -> WindowTape:
         """Open a window's file: its head, and the connections that are open now."""
         slug = life.window.slug
-        window = self.open[slug] = WindowTape(self.folder, life)
+        window = self.open[slug] = WindowTape(self.folder, life, self.intake)
         self.recorder.targets.append(window)
         assert life.facts is not None
         self.router.add(slug, life.facts.condition, life.facts.tokens)
