@@ -78,7 +78,7 @@ def simulator(folder: Path, *options: str) -> Iterator[dict[str, str]]:
         yield json.loads(ports.read_text())
     finally:
         child.terminate()
-        child.wait(10)
+        child.wait(60)
 
 
 async def record_ofi(root: Path, endpoints: dict[str, str], until: asyncio.Event | float, **settings: object) -> Result:

@@ -121,7 +121,7 @@ def wire(to_port: int, delay_s: float = 0.0) -> Iterator[Wire]:
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
-    ready.wait(10)
+    ready.wait(60)
     try:
         yield one
     finally:
