@@ -110,6 +110,7 @@ def run(venue: str, count: int, *, books: bool) -> None:
         assert [(trade.id, trade.price, trade.size, trade.side) for trade in good] == [("7", "1.5", "2", "sell")]
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 @pytest.mark.parametrize("books", [True, False], ids=["books", "header"])
 @pytest.mark.parametrize("venue", VENUES)

@@ -42,6 +42,9 @@ _SLOW = ("57014", "55P03", "40001", "40P01")
 _DENIED = ("28", "42501")
 _DIFFERS = ("42P01", "42703", "42804", "42P10", "42P17", "42809")
 
+#: what the driver raises on a connection that is no good any more; the second where the server died between two messages of one answer
+_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 def quoted(text: str) -> str:
     """A text as SQL."""
@@ -56,7 +59,7 @@ def failure(where: str, error: BaseException) -> TapeError:
         return StoreFull(f"{where}: no space left; free some there, no row is lost")
     if isinstance(error, TimeoutError) or state.startswith(_SLOW):
         return StoreSlow(f"{where} does not answer in time: {text}")
-    if state.startswith(_AWAY) or isinstance(error, OSError | asyncpg.InterfaceError) or "connection was closed" in text:
+    if state.startswith(_AWAY) or isinstance(error, (OSError, *_BROKEN)) or "connection was closed" in text:
         return StoreUnavailable(f"{where} cannot be reached: {text}")
     if state.startswith(_DENIED):
         return StoreDenied(f"{where}: {text}")
@@ -111,7 +114,7 @@ class PostgresTables:
                 self._thread.start()
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (asyncpg.PostgresError, *_BROKEN, OSError, TimeoutError) as error:
             raise failure(self.url, error) from None
 
     @contextlib.asynccontextmanager
@@ -123,7 +126,7 @@ class PostgresTables:
                 connection = await self._connect(use)
             try:
                 yield connection
-            except (asyncpg.InterfaceError, OSError, TimeoutError):
+            except (*_BROKEN, OSError, TimeoutError):
                 connection.terminate()
                 raise
             finally:
@@ -353,7 +356,7 @@ class PostgresTables:
         for connection in self._connections.values():
             try:
                 await connection.close(timeout=5)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            except (asyncpg.PostgresError, *_BROKEN, OSError, TimeoutError):
                 connection.terminate()
         self._connections.clear()
         self._turns.clear()

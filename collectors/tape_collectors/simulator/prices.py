@@ -18,6 +18,10 @@ def _e18(value: float) -> str:
     return f"{value:.8f}".replace(".", "").lstrip("0") + "0" * 10
 
 
+#: no tick is sent later than this
+_LATE_S = 60
+
+
 class Rtds:
     """One tick a second, delivered a second late; a filter with a blank gives a snapshot and then silence."""
 
@@ -68,9 +72,9 @@ class Rtds:
         self.venue.write(client, json.dumps(frame, separators=(",", ":")))
 
     def step(self, now: float) -> None:
-        """The tick of the second before."""
+        """The tick of the second before, and those that a busy machine is late with."""
         second = int(now) - 1
-        for tick in range(max(self.last + 1, second - 5), second + 1):
+        for tick in range(max(self.last + 1, second - _LATE_S) if self.last else second, second + 1):
             self._tick(tick, now)
         self.last = max(self.last, second)
 

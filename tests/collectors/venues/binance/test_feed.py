@@ -113,6 +113,7 @@ def test_recorded_rest_replies_join_or_are_told() -> None:
     assert depth >= 1
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 @pytest.mark.parametrize("books", [True, False], ids=["books", "header"])
 @pytest.mark.parametrize("venue", [SPOT, USDM], ids=["spot", "usdm"])

@@ -175,6 +175,7 @@ def test_pings_every_twenty_seconds() -> None:
     assert pings == [20, 40, 60] and PING_NS == 20 * 10**9
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     feed = LINEAR.feed("public")

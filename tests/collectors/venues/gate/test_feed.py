@@ -196,6 +196,7 @@ def test_the_list_of_2021() -> None:
         SPOT.check(["BTCC_USDT"], body)
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     feed, some = SPOT.feed("spot"), frames()

@@ -184,6 +184,7 @@ def test_pings_and_pongs() -> None:
     assert told == [Notice(1, "pong")]
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     feed, some = SPOT.feed("spot"), [*frames(), *foreign()]

@@ -251,6 +251,7 @@ def test_groups_and_channels() -> None:
     assert not SPOT.carries("mark-price")
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     feed, some = SWAP.feed("public"), frames()

@@ -212,6 +212,7 @@ def test_a_broken_frame_is_not_half_believed() -> None:
     assert feed.books[UP].book.levels()[0] == [("0.4", "1")]
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     """Whatever comes: records, never an exception, and every record can be written and read again."""

@@ -280,6 +280,7 @@ def test_expired_credentials_ask_for_a_new_connection() -> None:
     assert [type(command) for command in commands] == [Mark, Reconnect]
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("make", [RtdsFeed, lambda: PolyBoltFeed(SECRETS)], ids=["rtds", "polybolt"])
 @pytest.mark.captures
 def test_fuzz(make: Any) -> None:

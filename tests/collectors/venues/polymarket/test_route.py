@@ -78,6 +78,7 @@ def test_a_resolution_of_ours_goes_to_our_window_and_a_removed_window_gets_nothi
     assert ours.route(compact(book(UP, 1, {}, {})))[0][0] == ""
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     """No exception; whatever is cut, the whole frame is filed exactly once."""

@@ -457,6 +457,7 @@ def test_bad_replies_are_told_and_asked_again(status: int, data: bytes, kind: An
     assert any(window.slug in request for request in later)
 
 
+@pytest.mark.fuzz
 @pytest.mark.captures
 def test_fuzz() -> None:
     """Whatever Gamma or the CLOB answer: marks that can be written, never an exception, and facts that are whole."""
