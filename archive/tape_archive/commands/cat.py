@@ -77,6 +77,9 @@ def command(
                 continue
             if raw:
                 line = parsed.data or b""
+        else:
+            # What is no tape is not printed as if it were one.
+            time_of(line)
         out.write(line + b"\n")
         if follow:
             out.flush()

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tape_archive.commands.cat import Tail, command
-from tape_archive.format.errors import NotFound, SettingsError
+from tape_archive.format.errors import Corrupt, NotFound, SettingsError
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import frame_line, parse
 from tape_archive.format.tape import Tape
@@ -55,6 +55,12 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         cat("--root", tmp_path, "--venue", "okx")
     with pytest.raises(NotFound, match="is not there"):
         cat(tmp_path / "x.jsonl")
+
+
+def test_what_is_no_tape_is_not_printed(tmp_path: Path) -> None:
+    (tmp_path / "notes.jsonl").write_text('{"a":1}\n')
+    with pytest.raises(Corrupt, match="not a tape line"):
+        cat(tmp_path / "notes.jsonl")
 
 
 def test_a_tail_goes_on_in_the_next_segment_and_loses_nothing(tmp_path: Path) -> None:
