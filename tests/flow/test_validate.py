@@ -109,7 +109,8 @@ def test_while_it_records_what_is_not_written_yet_is_not_missing(tmp_path: Path)
     day.begin()
     for _ in range(3 * MINUTE_STEPS + MINUTE_STEPS // 2):
         day.step()
-    day.recorder.work(60.0)
+    assert day.life is not None
+    day.life.recorder.work(60.0)
     written = (MIDNIGHT_MS + 8 * 60_000) * 1_000_000
 
     def rotated() -> bool:
@@ -130,11 +131,12 @@ def lose(day: Day, seconds: float) -> None:
     go(day, seconds)
     day._record = record  # type: ignore[method-assign]
     go(day, 0.5)
+    assert day.life is not None
     for symbol, one in day.market.instruments.items():
         update, bids, asks = events.top(one, 1000)
         body = {"lastUpdateId": update, "E": day.ms, "T": day.ms, "bids": bids, "asks": asks}
-        day.intakes["public"].reply(f"GET /fapi/v1/depth?symbol={symbol}&limit=1000", 200, msgspec.json.encode(body))
-    day.recorder.work(60.0)
+        day.life.intakes["public"].reply(f"GET /fapi/v1/depth?symbol={symbol}&limit=1000", 200, msgspec.json.encode(body))
+    day.life.recorder.work(60.0)
 
 
 def go(day: Day, seconds: float) -> None:
