@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from websockets import ConnectionClosed
 from websockets.asyncio.server import ServerConnection, serve
 
 from tape_collectors.runtime.dial import Dial
@@ -55,17 +56,21 @@ class Market:
             return
         self.sockets[socket] = set()
         try:
-            async for message in socket:
-                verb, *names = str(message).split()
-                mine = self.sockets[socket]
-                if verb == "sub":
-                    mine.update(names)
-                else:
-                    mine.difference_update(names)
-                self.most = max(self.most, len(mine))
-                await socket.send(f"ok:{' '.join(names)}")
+            with suppress(ConnectionClosed):
+                await self._told(socket)
         finally:
             del self.sockets[socket]
+
+    async def _told(self, socket: ServerConnection) -> None:
+        async for message in socket:
+            verb, *names = str(message).split()
+            mine = self.sockets[socket]
+            if verb == "sub":
+                mine.update(names)
+            else:
+                mine.difference_update(names)
+            self.most = max(self.most, len(mine))
+            await socket.send(f"ok:{' '.join(names)}")
 
     async def trade(self) -> None:
         chance = random.Random(3)
@@ -75,7 +80,9 @@ class Market:
                 self.numbers[name] = number = self.numbers.get(name, 0) + 1
                 for socket, mine in list(self.sockets.items()):
                     if name in mine:
-                        await socket.send(f"{name}:{number}")
+                        # A client may leave between two messages; the market goes on for the others.
+                        with suppress(ConnectionClosed):
+                            await socket.send(f"{name}:{number}")
             await asyncio.sleep(0.001)
 
 
