@@ -126,8 +126,8 @@ def show(results: dict[str, list[dict[str, Any]]], rate: float = 0.0) -> None:
     for kind in ("sequence", "coalesced", "whole"):
         if (row := middle.get(kind)) and "write_p50_ms" in row:
             print(
-                f"  {kind}: socket read → write p50 {row['write_p50_ms']:.3f} ms, p99 {row['write_p99_ms']:.3f} ms; → fsync at most "
-                f"{row.get('fsync_max_s', 0):.2f} s; CSV rows {row['csv_rows']:.0f}; books not proven at the end {row['unproven']:.0f}"
+                f"  {kind}: socket read → write p50 {row['write_p50_ms']:.3f} ms, p99 {row['write_p99_ms']:.3f} ms; → fsync p50 "
+                f"{row.get('fsync_p50_ms', 0) / 1e3:.2f} s, p99 {row.get('fsync_p99_ms', 0) / 1e3:.2f} s; CSV rows {row['csv_rows']:.0f}; books not proven at the end {row['unproven']:.0f}"
             )
     for other in ("cryptofeed", "stored"):
         if other in middle and "whole" in middle:

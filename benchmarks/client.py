@@ -95,17 +95,19 @@ async def bare(kind: str, where: dict[str, Any], root: Path, meter: Meter, tls: 
 
 
 class Delays:
-    """How long after the first frame of a write was stamped the write returned (ns), and how old the oldest byte was that a fsync took (s)."""
+    """How long after the first frame of a write was stamped the write returned, and how long after it the disk had it (ns)."""
 
     def __init__(self, meter: Meter) -> None:
         self.writes: list[int] = []
-        self.syncs: list[float] = []
+        self.syncs: list[int] = []
+        self._waiting: list[int] = []
         append, work, sync = TapeIntake.append, Recorder.work, Recorder.sync
 
         def appended(intake: TapeIntake, lines: list[bytes], first: int, t: int) -> None:
             append(intake, lines, first, t)
             if meter.seen >= 0:
                 self.writes.append(intake.recorder.clock.now() - first)
+                self._waiting.append(first)
 
         def worked(recorder: Recorder, seconds: float = SLICE_S) -> None:
             # What was read and decoded: counted once a wake-up, so that the measuring costs nothing.
@@ -114,17 +116,23 @@ class Delays:
             meter.count(recorder.decoded - before)
 
         async def to_disk(recorder: Recorder) -> None:
-            oldest = min((intake.places[-1][0] for intake in recorder.intakes if intake.places), default=0)
+            written, self._waiting = self._waiting, []
             await sync(recorder)
-            if oldest and meter.seen >= 0:
-                self.syncs.append((recorder.clock.now() - oldest) / 1e9)
+            now = recorder.clock.now()
+            self.syncs += [now - first for first in written]
 
         TapeIntake.append, Recorder.work, Recorder.sync = appended, worked, to_disk  # type: ignore[method-assign]
 
     def report(self) -> dict[str, object]:
-        writes = sorted(self.writes)
-        at = lambda share: writes[min(len(writes) - 1, int(len(writes) * share))] / 1e6  # noqa: E731
-        return {"write_p50_ms": at(0.5), "write_p99_ms": at(0.99), "fsync_max_s": max(self.syncs, default=None)}
+        writes, syncs = sorted(self.writes), sorted(self.syncs)
+        at = lambda all_, share: all_[min(len(all_) - 1, int(len(all_) * share))] if all_ else None  # noqa: E731
+        found = {
+            "write_p50_ms": at(writes, 0.5),
+            "write_p99_ms": at(writes, 0.99),
+            "fsync_p50_ms": at(syncs, 0.5),
+            "fsync_p99_ms": at(syncs, 0.99),
+        }
+        return {name: value and value / 1e6 for name, value in found.items()}
 
 
 async def recorder(kind: str, where: dict[str, Any], root: Path, meter: Meter) -> dict[str, object]:
