@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -56,31 +57,46 @@ class Watch:
         return self.read[key]
 
 
+def moved(root: Path) -> tuple[int, int]:
+    """Files in the archive, whole or not, and windows that are hot."""
+    return sum(path.is_file() for path in (root / "real_archive").rglob("*")), sum(1 for _ in (root / "real_hot").glob("*.jsonl"))
+
+
+def wait_for_work(root: Path, child: subprocess.Popen[bytes]) -> float:
+    """Until the archiver has changed something, or ended; gives the seconds."""
+    before, begun = moved(root), time.monotonic()
+    while child.poll() is None and moved(root) == before:
+        time.sleep(0.005)
+    return time.monotonic() - begun
+
+
 def campaign(tmp_path: Path, windows: int, kills: int, seed: int) -> int:
     chance = random.Random(seed)
     sums = record(tmp_path / "a", windows, books=4)
-    assert record(tmp_path / "b", windows, books=4) == sums
-    whole = start(tmp_path / "a")
-    assert whole.wait(600) == 0
-    watch, killed, root = Watch(tmp_path / "b", sums), 0, tmp_path / "b"
-    begun = time.monotonic()
-    child = start(root)
-    while not (root / "real_archive").exists() and child.poll() is None:
-        time.sleep(0.005)
-    lead = time.monotonic() - begun
+    shutil.copytree(tmp_path / "a", tmp_path / "new")
+    assert start(tmp_path / "a").wait(600) == 0
+    root, killed, lead = tmp_path / "b", 0, 1.0
     while killed < kills:
-        # About as many kills as batches: from before the first copy to the middle of the deletions.
-        time.sleep(chance.uniform(0.0, 0.12))
-        if child.poll() is None:
-            child.kill()
-            killed += 1
-        child.wait()
-        watch.look()
+        if not root.exists():
+            shutil.copytree(tmp_path / "new", root)
+            watch = Watch(root, sums)
         child = start(root)
-        time.sleep(chance.uniform(0.6, 1.1) * lead)
-    assert child.wait(600) == 0
-    assert watch.look() == windows
-    assert tree(root) == tree(tmp_path / "a")
+        # Some before there is anything to see; most from the first copy to the middle of the deletions.
+        if chance.random() < 0.2:
+            time.sleep(chance.uniform(0.0, lead))
+        else:
+            lead = wait_for_work(root, child)
+            time.sleep(chance.uniform(0.0, 0.12))
+        killed += child.poll() is None
+        child.kill()
+        child.wait()
+        if watch.look() == windows and not moved(root)[1]:
+            assert start(root).wait(600) == 0
+            assert tree(root) == tree(tmp_path / "a")
+            shutil.rmtree(root)
+    if root.exists():
+        assert start(root).wait(600) == 0
+        assert watch.look() == windows and tree(root) == tree(tmp_path / "a")
     return killed
 
 
