@@ -8,21 +8,20 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tape_archive.format import cursor
 from tape_archive.format.errors import SettingsError, TapeError, VenueProtocolError
 from tape_archive.format.tape import Tape
-from tape_collectors.market.sampler import Setup, TickSetup
+from tape_collectors.market.sampler import Sampler, Setup, TickSetup
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.recorder import Consumer
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.series import derive
 from tape_collectors.series.anchors import Anchors
 from tape_collectors.series.listings import Listings
-from tape_collectors.series.ticks import TickOutput
 from tape_collectors.settings import CexSettings
 from tape_collectors.sinks.csv import committed
 from tape_collectors.sinks.fanout import Fanout
@@ -30,6 +29,9 @@ from tape_collectors.sinks.series import Series
 from tape_collectors.venues import canonical, load
 from tape_collectors.venues.protocol import Group
 from tape_collectors.wiring import Process, addresses, alone, trusted
+
+if TYPE_CHECKING:
+    from tape_collectors.series.ticks import TickOutput
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,13 @@ def carried(venues: Sequence[Any], channels: Sequence[str]) -> dict[str, list[st
     return out
 
 
+def _tick_output(root: Path, sampler: Sampler, setup: TickSetup) -> TickOutput:
+    # pyarrow and numpy are half of the time to start, after a crash too: only who writes ticks needs them.
+    from tape_collectors.series.ticks import TickOutput
+
+    return TickOutput(root, sampler, setup)
+
+
 class _CexRecorder:
     def __init__(self, settings: CexSettings) -> None:
         self.settings = settings
@@ -78,7 +87,7 @@ class _CexRecorder:
         ticks = TickSetup() if settings.ticks else None
         self.setup = Setup(markets, settings.hz, settings.band_bps, settings.top, settings.out, settings.split_hours, ticks)
         self.series = None if settings.tape_only else Series(self.root, self.setup)
-        self.ticks = TickOutput(self.root, self.series.sampler, ticks) if self.series is not None and ticks is not None else None
+        self.ticks = _tick_output(self.root, self.series.sampler, ticks) if self.series is not None and ticks is not None else None
         self.anchors = (
             Anchors(self.series.sampler, settings.rest_every_s) if self.series is not None and settings.rest_every_s > 0 else None
         )
