@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?= 60
 RECORD_ROOT ?= data
 
+# pip leaves the packages uncompiled (below), so that the first import compiles what is used: and must be allowed to keep it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: fuzz bench-harvest bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
 
 $(VENV)/.installed: pyproject.toml

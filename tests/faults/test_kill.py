@@ -85,8 +85,8 @@ class Recorder:
         return sizes
 
 
-def campaign(tmp_path: Path, kills: int) -> None:
-    root, chance = tmp_path / "data", random.Random(7)
+def campaign(tmp_path: Path, kills: int, seed: int) -> None:
+    root, chance = tmp_path / "data", random.Random(seed)
     promised: dict[Path, bytes] = {}
     with simulator(tmp_path, "--venues", "binance_spot,binance_usdm") as endpoints:
         for number in range(kills):
@@ -129,10 +129,12 @@ def check_derived(root: Path) -> None:
     assert all(parse(line) for segment in segments(root) for line in read_lines(segment.file, sealed=True))
 
 
-def test_two_hundred_kills(tmp_path: Path) -> None:
-    campaign(tmp_path, KILLS)
+@pytest.mark.parametrize("seed", range(4))
+def test_two_hundred_kills(tmp_path: Path, seed: int) -> None:
+    """Fifty in each of four recordings, which may run side by side."""
+    campaign(tmp_path, KILLS // 4, seed)
 
 
 @pytest.mark.long
 def test_a_thousand_kills(tmp_path: Path) -> None:
-    campaign(tmp_path, 1000)
+    campaign(tmp_path, 1000, 7)
