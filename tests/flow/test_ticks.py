@@ -24,7 +24,7 @@ from tape_collectors.series import derive
 from tape_collectors.series import ticks as tick_output
 from tape_collectors.simulator.world import Simulator
 from tests.flow.test_tape_time import clock_at
-from tests.support.recording import arguments, environment, record_cex, simulator
+from tests.support.recording import arguments, environment, proven, record_cex, simulator
 
 SECOND = 10**9
 NEW_YEAR = 1_830_297_600
@@ -62,9 +62,9 @@ def once(rows: pa.Table) -> None:
 
 
 async def test_hours_turn_and_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock_at(monkeypatch, NEW_YEAR - 3.2)
+    clock_at(monkeypatch, NEW_YEAR - 10)
     async with Simulator(["binance_spot", "binance_usdm"]) as venues:
-        assert await record_cex(tmp_path, venues.endpoints, 7.0, **SETTINGS) == 0
+        assert await record_cex(tmp_path, venues.endpoints, proven(tmp_path, 4, NEW_YEAR + 2), **SETTINGS) == 0
     assert same(tmp_path) > 2000
     names = files(tmp_path)
     assert len(names) == 8 and len({name.rpartition("/")[0] for name in names}) == 8, "two days of four markets"
@@ -85,7 +85,7 @@ async def test_runs_follow_each_other_and_no_name_repeats(tmp_path: Path, monkey
     seen: dict[str, bytes] = {}
     async with Simulator(["binance_spot", "binance_usdm"]) as venues:
         for run in range(3):
-            assert await record_cex(tmp_path, venues.endpoints, 2.0, **SETTINGS) == 0
+            assert await record_cex(tmp_path, venues.endpoints, proven(tmp_path, 4), **SETTINGS) == 0
             now = {name: (tmp_path / name).read_bytes() for name in files(tmp_path)}
             assert all(now[name] == content for name, content in seen.items()), "no earlier part was touched"
             assert len(now) == len(seen) + 4, f"run {run}: a part a market"

@@ -8,9 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tape_archive.format.layout import segments
 from tape_archive.format.lines import Line, parse
@@ -32,17 +34,38 @@ def arguments(endpoints: dict[str, str]) -> list[str]:
     return [word for name, url in endpoints.items() for word in ("--endpoint", f"{name}={url}")]
 
 
-async def record_cex(root: Path, endpoints: dict[str, str], until: asyncio.Event | float, **settings: object) -> int:
-    """``cex-record`` in this process until the event is set (or for so many seconds)."""
+async def record_cex(
+    root: Path, endpoints: dict[str, str], until: asyncio.Event | float | Coroutine[Any, Any, None], **settings: object
+) -> int:
+    """``cex-record`` in this process until the event is set or the coroutine ends (or for so many seconds)."""
     task = asyncio.create_task(
         record(CexSettings(root=str(root), endpoints=endpoints, metrics_port=-1, split_hours=0, stall_s=0, **settings))  # type: ignore[arg-type]
     )
-    waiting = asyncio.create_task(asyncio.sleep(until) if isinstance(until, float | int) else until.wait())
+    if isinstance(until, float | int):
+        until = asyncio.sleep(until)
+    waiting = asyncio.create_task(until.wait() if isinstance(until, asyncio.Event) else until)
     done, _ = await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if task not in done:
         os.kill(os.getpid(), signal.SIGTERM)
     return await task
+
+
+def proven(root: Path, markets: int, after: float = 0.0) -> Coroutine[Any, Any, None]:
+    """For ``record_cex``: until two new rows of each market, of a tape time after ``after`` (unix seconds), have no error."""
+    path = root / "logs" / "cex.csv"
+    before = len(rows(path)) if path.exists() else 0
+
+    async def wait() -> None:
+        async with asyncio.timeout(120):
+            while True:
+                new = rows(path)[before:] if path.exists() else []
+                good = Counter((row["venue"], row["symbol"]) for row in new if not row["err"] and float(row["t_sample_unix"]) > after)
+                if len(good) == markets and min(good.values()) > 1:
+                    return
+                await asyncio.sleep(0.05)
+
+    return wait()
 
 
 def tape(root: Path, venue: str | None = None, stream: str | None = None) -> list[Line]:
