@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 from xxhash import xxh3_64_intdigest
 
@@ -34,7 +35,7 @@ from benchmarks.venues import pinned
 from tape_archive.tables.tables import open_tables
 from tests.support.ledger import told
 from tests.support.postgres import Postgres
-from tests.support.recording import tape
+from tests.support.recording import lines
 from tests.support.stored import Difference, compare
 
 CHANNELS = 11
@@ -219,9 +220,9 @@ def finish(root: Path, store: str) -> None:
     """What a writer had no time for, once no other one is at it."""
     words = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--log-level", "warning"]
     begun = time.monotonic()
-    while subprocess.run(words, env=os.environ | {"TAPE_STORE": store}, capture_output=True, check=False).returncode == 11:
+    while (done := subprocess.run(words, env=os.environ | {"TAPE_STORE": store}, capture_output=True, check=False)).returncode == 11:
         time.sleep(1)
-    print(f"tape fill: {time.monotonic() - begun:.0f} s")
+    print(f"tape fill: exit {done.returncode}, {time.monotonic() - begun:.0f} s")
 
 
 def fill(root: Path, store: str, endpoints: list[str]) -> None:
@@ -248,52 +249,70 @@ def fill(root: Path, store: str, endpoints: list[str]) -> None:
 def on_tapes(root: Path, ledger: dict[str, Any]) -> list[dict[str, Any]]:
     """A ledger of what the tapes hold of the same time, each id once, by the ledger's documentation and from the JSON alone."""
     sums: dict[tuple[str, str], list[int]] = {}
-    seen: set[tuple[str, str, int]] = set()
-    for line in tape(root, "binance_usdm"):
-        if line.data is None or line.status != 200:
+    for name, event in events(root):
+        if not ledger["since_ms"] <= event.get("E", event.get("time", 0)) < ledger["until_ms"]:
             continue
-        if line.request is not None and "/openInterest" not in line.request:
-            continue
-        frame = json.loads(line.data)
-        name, event = ("!openInterest", frame) if line.request is not None else (frame.get("stream", ""), frame.get("data"))
-        at = event.get("E", event.get("time", 0)) if event else 0
-        if not ledger["since_ms"] <= at < ledger["until_ms"]:
-            continue
-        channel, symbol, id, text = told("@openInterest" if line.request is not None else name, event)
-        if (channel, symbol, id) not in seen:
-            seen.add((channel, symbol, id))
-            one = sums.setdefault((channel, symbol), [0, id, id, 0])
-            one[0], one[1], one[2] = one[0] + 1, min(one[1], id), max(one[2], id)
-            one[3] += xxh3_64_intdigest(text.encode())
+        channel, symbol, id, text = told(name, event)
+        one = sums.setdefault((channel, symbol), [0, id, id, 0])
+        one[0], one[1], one[2] = one[0] + 1, min(one[1], id), max(one[2], id)
+        one[3] += xxh3_64_intdigest(text.encode())
     return [
         {"stream": channel, "symbol": symbol, "count": count, "first": first, "last": last, "hash": f"{total % 2**64:016x}"}
         for (channel, symbol), (count, first, last, total) in sums.items()
     ]
 
 
-def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
+def events(root: Path, *parts: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(stream, payload) of the frames and polls on the tapes, of those that several connections brought the first. ``parts``: only what has
+    one of these in it."""
+    seen: set[int] = set()
+    for line in lines(root, "binance_usdm"):
+        if line.data is None or line.status != 200 or (parts and not any(part in line.data for part in parts)):
+            continue
+        if line.request is not None and "/openInterest" not in line.request:
+            continue
+        # Copies are equal to the byte, and half of what is there.
+        known = xxh3_64_intdigest(line.data)
+        if known in seen:
+            continue
+        seen.add(known)
+        frame = msgspec.json.decode(line.data)
+        if line.request is not None:
+            yield "@openInterest", frame
+        elif "data" in frame:
+            yield frame["stream"], frame["data"]
+
+
+def result(root: Path, store: str, sent: list[dict[str, Any]]) -> None:
     """What the tables have, beside what was sent."""
     tables = open_tables(store)
-    found = compare(tables, lines)
+    found = compare(tables, sent)
     for table, rows in found.rows.items():
         print(f"  {table:14} {rows:>11,} rows as they were sent")
     missing = {}
     for one in found.different:
         missing[one.stream] = missing.get(one.stream, 0) + one.sent - one.stored
     print(f"{len(found.different)} streams of a symbol differ from what was sent: {missing or 'none'}")
-    for one in found.different[:5]:
-        print(f"  {one.stream} of {one.symbol}: {one.sent} sent, {one.stored} stored, {on_tape(root, one, lines)} on the tape")
+    some = found.different[:5]
+    there = on_tape(root, some, sent) if some else []
+    for one, frames in zip(some, there, strict=True):
+        print(f"  {one.stream} of {one.symbol}: {one.sent} sent, {one.stored} stored, {frames} on the tape")
     tables.close()
 
 
-def on_tape(root: Path, one: Difference, ledger: list[dict[str, Any]]) -> int:
-    """Frames of a stream on the tapes, each id once, as plain JSON."""
-    line = next(line for line in ledger if (line["stream"], line["symbol"]) == (one.stream, one.symbol))
-    name, seen = f"{one.symbol.lower()}@{one.stream}", set()
-    for each in tape(root, "binance_usdm"):
-        if each.data is not None and each.request is None and (frame := json.loads(each.data)).get("stream") == name:
-            seen.add(told(name, frame["data"])[2])
-    return sum(line["first"] <= id <= line["last"] for id in seen)
+def on_tape(root: Path, some: list[Difference], sent: list[dict[str, Any]]) -> list[int]:
+    """Frames of these streams on the tapes, each id once, as plain JSON."""
+    names = [f"{one.symbol.lower()}@{one.stream}" for one in some]
+    ids: dict[str, set[int]] = {name: set() for name in names}
+    for name, event in events(root, *(name.encode() for name in names)):
+        if name in ids:
+            ids[name].add(told(name, event)[2])
+    ends = {(line["stream"], line["symbol"]): (line["first"], line["last"]) for line in sent}
+    counts = []
+    for one, name in zip(some, names, strict=True):
+        first, last = ends[one.stream, one.symbol]
+        counts.append(sum(first <= id <= last for id in ids[name]))
+    return counts
 
 
 if __name__ == "__main__":

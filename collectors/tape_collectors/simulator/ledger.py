@@ -32,6 +32,10 @@ def number(value: str | float | int | Decimal) -> str:
     """A number as the ledger's texts have it: ``"0.10"``, ``0.1`` and ``Decimal("0.100")`` are ``0.1``; ``"84000.0"`` is ``84000``."""
     if isinstance(value, float):
         value = repr(value)
+        if "e" not in value:
+            # A ledger of millions is compared: a Decimal would take most of that time.
+            plain = value.removesuffix(".0")
+            return "0" if plain == "-0" else plain
     plain = f"{Decimal(value):f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
     return "0" if plain in ("", "-0") else plain
