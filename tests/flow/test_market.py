@@ -69,13 +69,20 @@ def recorded(root: Path) -> Facts:
         kind = message.get("stream", "").partition("@")[2]
         name = f"{one.get('s', '')[:-4]}-USDT-PERP"
         if kind == "aggTrade":
-            facts["trades"][name, one["a"]] = (float(one["p"]), float(one["q"]), "sell" if one["m"] else "buy", one["T"])
+            facts["trades"][name, one["a"]] = (
+                float(one["p"]),
+                float(one["q"]),
+                "sell" if one["m"] else "buy",
+                one["T"],
+                one["f"],
+                one["l"],
+            )
         elif kind == "depth@100ms":
             facts["l2_book"][name, one["u"]] = (one["U"], one["pu"], [float(p) for p, _ in one["b"]], [float(q) for _, q in one["a"]])
         elif kind == "bookTicker":
             facts["book_ticker"][name, one["u"]] = (float(one["b"]), float(one["B"]), float(one["a"]), float(one["A"]))
         elif kind == "markPrice@1s":
-            facts["index"][name, one["E"]] = (float(one["i"]), float(one["p"]))
+            facts["index"][name, one["E"]] = (float(one["i"]), float(one["p"]), float(one["P"]))
         elif kind == "kline_1m" and one["k"]["x"]:
             facts["candles_1m"][name, one["k"]["t"]] = tuple(float(one["k"][key]) for key in "ohlcv")
     return facts
@@ -90,14 +97,17 @@ def stored(tables: Tables) -> Facts:
         return found
 
     return {
-        "trades": {(r["symbol"], r["trade_id"]): (r["price"], r["amount"], r["side"], ms(r["timestamp"])) for r in rows("trades")},
+        "trades": {
+            (r["symbol"], r["trade_id"]): (r["price"], r["amount"], r["side"], ms(r["timestamp"]), r["first_id"], r["last_id"])
+            for r in rows("trades")
+        },
         "l2_book": {
             (r["symbol"], r["last_update_id"]): (r["first_update_id"], r["previous_update_id"], r["bid_prices"], r["ask_amounts"])
             for r in rows("l2_book")
             if not r["snapshot"]
         },
         "book_ticker": {(r["symbol"], r["update_id"]): (r["bid"], r["bid_amount"], r["ask"], r["ask_amount"]) for r in rows("book_ticker")},
-        "index": {(r["symbol"], ms(r["timestamp"])): (r["index_price"], r["mark_price"]) for r in rows("index")},
+        "index": {(r["symbol"], ms(r["timestamp"])): (r["index_price"], r["mark_price"], r["settle_price"]) for r in rows("index")},
         "candles_1m": {
             (r["symbol"], ms(r["timestamp"])): (r["open"], r["high"], r["low"], r["close"], r["volume"]) for r in rows("candles_1m")
         },

@@ -52,7 +52,7 @@ def _candle(s: str, r: Row) -> tuple[int, str]:
 
 def _forced(s: str, r: Row) -> tuple[int, str]:
     at = _ms(r["timestamp"])
-    return at, key(s, at, r["side"].upper(), number(r["price"]), number(r["quantity"]))
+    return at, key(s, at, r["side"].upper(), number(r["average_price"]), number(r["quantity"]))
 
 
 def _interest(s: str, r: Row) -> tuple[int, str]:
