@@ -32,6 +32,7 @@ from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
 from tape_collectors.whole_market.discovery import Discovery, Wanted
 from tape_collectors.whole_market.processes import BackfillProcess, TableProcess, metrics, parts, worries
+from tape_collectors.whole_market.seams import Seams
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,7 @@ class _MarketRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for root in self.venue.sockets:
             self.fleets[root] = self._fleet(root, process, intakes[root])
+            self._seams(name, process, intakes[root])
         self._poll(process, intakes[POLL])
         wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
         kept = process.state / f"instruments-{name}.json"
@@ -137,6 +139,11 @@ class _MarketRecorder:
         finally:
             if not all(await asyncio.gather(*(one.end() for one in tables))):
                 log.warning("the tables do not have everything yet; the next start goes on, or: tape fill")
+
+    def _seams(self, name: str, process: Process, intake: TapeIntake) -> None:
+        seams = Seams(intake, self.venue.anchored, process.state / f"ends-{name}-{intake.tape.stream}.json")
+        seams.begin(process.recorder.begun)
+        process.on_second.append(seams.look)
 
     def _tables(self, process: Process) -> list[TableProcess]:
         settings = self.settings
