@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -101,28 +101,31 @@ class Seams:
         _ended(self.ends, feed, self._intake.replay.feeds)
 
     def _join(self) -> None:
-        carried: dict[str, tuple[str, Stream]] = {}
+        carried: dict[str, list[tuple[str, Stream]]] = {}
         for s, feed in self._intake.replay.feeds.items():
             for name in feed.streams.keys() & self.ends.keys():
-                stream = feed.streams[name]
-                if _since(stream) and (name not in carried or _since(stream) < _since(carried[name][1])):
-                    carried[name] = s, stream
+                if _since(feed.streams[name]):
+                    carried.setdefault(name, []).append((s, feed.streams[name]))
         most = self.marks + _MARKS
         for name, end in list(self.ends.items()):
             if self.marks >= most:
                 break
             if name in carried:
-                self._joined(name, end, *carried[name])
+                self._joined(name, end, carried[name])
             elif self._intake.last_t - end.heard_t > _PATIENCE_NS:
                 del self.ends[name]
 
-    def _joined(self, name: str, end: End, s: str, stream: Stream) -> None:
+    def _joined(self, name: str, end: End, carried: Sequence[tuple[str, Stream]]) -> None:
         first = last = 0
-        since, until = end.heard_t, _since(stream)
-        if end.id and stream.channel.partition("@")[0] in _COUNTED:
-            if not stream.first_t:
+        if end.id and _counted(carried[0][1]):
+            spoken = [(s, one) for s, one in carried if one.first_t]
+            if not spoken:
                 return
+            s, stream = min(spoken, key=lambda pair: pair[1].first_id)
             first, last, since, until = end.id + 1, stream.first_id - 1, end.last_t, stream.first_t
+        else:
+            s, stream = min(carried, key=lambda pair: _since(pair[1]))
+            since, until = end.heard_t, _since(stream)
         del self.ends[name]
         if first <= last if first else since < until:
             fields = {"symbol": stream.symbol, "channel": stream.channel, "from_ns": since, "from_id": first, "to_id": last}
@@ -189,14 +192,18 @@ def _put(ends: dict[str, End], name: str, end: End) -> None:
 
 
 def _ended(ends: dict[str, End], feed: Feed, others: Mapping[str, Feed]) -> None:
-    """A connection is over: where its streams ended that no other one carries."""
-    heard = max((one.last_t for one in feed.streams.values()), default=0)
-    if not heard:
-        return
-    carried = {name for other in others.values() for name, one in other.streams.items() if _since(one)}
+    """A connection is over: where its streams ended that no other one carried then. What is counted is told by its ids; of the rest an
+    other one must have carried it since before this one was last heard: what was on its way here is lost. A stream that was asked for, and
+    had not spoken, may have been sent all the same."""
+    heard = max((max(one.last_t, one.acked_t, one.requested_t) for one in feed.streams.values()), default=0)
+    carried = {name for other in others.values() for name, one in other.streams.items() if 0 < _since(one) <= heard}
     for name, one in feed.streams.items():
-        if _since(one) and name not in carried:
+        if name not in carried or (one.last_id and _counted(one)):
             _put(ends, name, End(one.last_id, one.last_t, heard))
+
+
+def _counted(stream: Stream) -> bool:
+    return stream.channel.partition("@")[0] in _COUNTED
 
 
 def _all(ends: dict[str, End], replay: Replay) -> None:
