@@ -5,8 +5,7 @@ its own is started), chdb, or none. At the end every row is compared with the si
 
 ``--trouble``: 40 symbols are listed and 15 delisted, the database is killed and brought back, the recorder itself is killed and begun again, three
 connections are cut and three closed as after 24 hours (each group of streams has two sockets, so that loses nothing). What was sent while no
-recorder lived is nowhere; so ``backfill`` runs at the end, the tables are compared with what is on the tapes, read as plain JSON (each row,
-by count and hash), and what tapes and backfill lack of what was sent is told by stream: trades and candles must lack nothing.
+recorder lived is nowhere; so ``backfill`` runs at the end. ``market_proof`` says what is compared with what, and what must come out.
 ``--options=…``: further words for market-record, e.g. ``--options='--workers 2'``.
 """
 
@@ -22,27 +21,16 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
-from xxhash import xxh3_64_intdigest
 
+from benchmarks.market_proof import ask, finish, proof, result
 from benchmarks.venues import pinned
-from tape_archive.tables.tables import open_tables
-from tests.support.ledger import told
 from tests.support.postgres import Postgres
-from tests.support.recording import tape
-from tests.support.stored import Difference, compare
 
 CHANNELS = 11
-
-
-def ask(url: str, body: bytes | None = None) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=60) as answer:
-        return json.loads(answer.read())
 
 
 @contextlib.contextmanager
@@ -168,7 +156,7 @@ def run(recorder: Recorder, rest: str, seconds: float, trouble: bool, store: str
         )
         assert recorder.child.poll() is None, "the recorder ended"
     time.sleep(5)
-    ask(f"{rest}/control/ledger/reset", b"")
+    ask(f"{rest}/control/ledger/reset{'?ids=1' * trouble}", b"")
     frames = recorder.frames()
     watch = Watch(root)
     orders = {0.2: "list?count=40", 0.4: "delist?count=15", 0.75: "cut?count=3", 0.8: "cut?count=3&kind=close"} if trouble else {}
@@ -197,103 +185,9 @@ def run(recorder: Recorder, rest: str, seconds: float, trouble: bool, store: str
         return
     finish(root, store)
     if trouble:
-        result(root, store, on_tapes(root, ledger))
-        fill(root, store, endpoints)
-        print("of what was sent, also while no recorder lived, and of trades and candles of all that there were:")
-    result(root, store, [made(line) for line in ledger["rows"]] if trouble else ledger["rows"])
-
-
-def made(line: dict[str, Any]) -> dict[str, Any]:
-    """Of what ``backfill`` brings: what was sent and what nobody heard, together."""
-    unsent = line.get("unsent")
-    if not unsent or line["stream"] not in ("aggTrade", "kline_1m"):
-        return line
-    if not line["count"]:
-        return {**line, **unsent}
-    total = (int(line["hash"], 16) + int(unsent["hash"], 16)) % 2**64
-    first, last = min(line["first"], unsent["first"]), max(line["last"], unsent["last"])
-    return {**line, "count": line["count"] + unsent["count"], "first": first, "last": last, "hash": f"{total:016x}"}
-
-
-def finish(root: Path, store: str) -> None:
-    """What a writer had no time for, once no other one is at it."""
-    words = [sys.executable, "-m", "tape_archive", "fill", "--root", str(root), "--log-level", "warning"]
-    begun = time.monotonic()
-    while subprocess.run(words, env=os.environ | {"TAPE_STORE": store}, capture_output=True, check=False).returncode == 11:
-        time.sleep(1)
-    print(f"tape fill: {time.monotonic() - begun:.0f} s")
-
-
-def fill(root: Path, store: str, endpoints: list[str]) -> None:
-    """What the venue still gives."""
-    words = [
-        sys.executable,
-        "-m",
-        "tape_collectors.cli.backfill",
-        "--root",
-        str(root),
-        "--run",
-        "--lookback",
-        "1h",
-        "--tables",
-        "trades,candles_1m",
-    ]
-    archive = ["--endpoint", f"binance_usdm.archive={endpoints[1].partition('=')[2]}"]
-    done = subprocess.run(
-        [*words, *endpoints, *archive], env=os.environ | {"TAPE_STORE": store}, capture_output=True, text=True, check=False
-    )
-    print(f"backfill: exit {done.returncode}: {(done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or [''])[-1][:150]}")
-
-
-def on_tapes(root: Path, ledger: dict[str, Any]) -> list[dict[str, Any]]:
-    """A ledger of what the tapes hold of the same time, each id once, by the ledger's documentation and from the JSON alone."""
-    sums: dict[tuple[str, str], list[int]] = {}
-    seen: set[tuple[str, str, int]] = set()
-    for line in tape(root, "binance_usdm"):
-        if line.data is None or line.status != 200:
-            continue
-        if line.request is not None and "/openInterest" not in line.request:
-            continue
-        frame = json.loads(line.data)
-        name, event = ("!openInterest", frame) if line.request is not None else (frame.get("stream", ""), frame.get("data"))
-        at = event.get("E", event.get("time", 0)) if event else 0
-        if not ledger["since_ms"] <= at < ledger["until_ms"]:
-            continue
-        channel, symbol, id, text = told("@openInterest" if line.request is not None else name, event)
-        if (channel, symbol, id) not in seen:
-            seen.add((channel, symbol, id))
-            one = sums.setdefault((channel, symbol), [0, id, id, 0])
-            one[0], one[1], one[2] = one[0] + 1, min(one[1], id), max(one[2], id)
-            one[3] += xxh3_64_intdigest(text.encode())
-    return [
-        {"stream": channel, "symbol": symbol, "count": count, "first": first, "last": last, "hash": f"{total % 2**64:016x}"}
-        for (channel, symbol), (count, first, last, total) in sums.items()
-    ]
-
-
-def result(root: Path, store: str, lines: list[dict[str, Any]]) -> None:
-    """What the tables have, beside what was sent."""
-    tables = open_tables(store)
-    found = compare(tables, lines)
-    for table, rows in found.rows.items():
-        print(f"  {table:14} {rows:>11,} rows as they were sent")
-    missing = {}
-    for one in found.different:
-        missing[one.stream] = missing.get(one.stream, 0) + one.sent - one.stored
-    print(f"{len(found.different)} streams of a symbol differ from what was sent: {missing or 'none'}")
-    for one in found.different[:5]:
-        print(f"  {one.stream} of {one.symbol}: {one.sent} sent, {one.stored} stored, {on_tape(root, one, lines)} on the tape")
-    tables.close()
-
-
-def on_tape(root: Path, one: Difference, ledger: list[dict[str, Any]]) -> int:
-    """Frames of a stream on the tapes, each id once, as plain JSON."""
-    line = next(line for line in ledger if (line["stream"], line["symbol"]) == (one.stream, one.symbol))
-    name, seen = f"{one.symbol.lower()}@{one.stream}", set()
-    for each in tape(root, "binance_usdm"):
-        if each.data is not None and each.request is None and (frame := json.loads(each.data)).get("stream") == name:
-            seen.add(told(name, frame["data"])[2])
-    return sum(line["first"] <= id <= line["last"] for id in seen)
+        proof(root, store, rest, ledger, endpoints)
+    else:
+        result(store, ledger["rows"])
 
 
 if __name__ == "__main__":

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from tape_archive.tables.schema import EXCHANGE
+from tape_archive.tables.tables import Cursor, open_tables
 from tape_collectors.backfill import session
 from tape_collectors.backfill.run import Outcome
 from tape_collectors.backfill.session import Session
 from tape_collectors.settings import BackfillSettings
 from tape_collectors.simulator.binance import Binance
 from tape_collectors.simulator.faults import Fault
+from tape_collectors.simulator.history import DAY, HOUR
 from tape_collectors.simulator.meter import Meter
 from tape_collectors.venues.protocol import Limits
-from tests.support.past import NOW, TABLES, Given, venue
+from tests.support.past import MS, NOW, TABLES, Given, name_of, venue
 from tests.support.postgres import Postgres
 
 
@@ -86,6 +90,40 @@ async def test_a_venue_that_refuses_and_fails_is_asked_again(tmp_path: Path) -> 
             one for one in again.left if one.table == "open_interest" and not given.excused(one, server.api.past.archive)
         ]
         assert {table: given.have(table) for table in TABLES} == {table: given.wanted(table, again.left) for table in TABLES}
+
+
+def remember(given: Given, since: int) -> None:
+    """The ledger of a recorder that began at a time (ms): what is younger was listed while it recorded."""
+    store, rows = open_tables(given.url), []
+    for native, one in given.history.listings.items():
+        at = max(since, one.onboard_ms) * MS
+        times = {"timestamp": at, "receipt_timestamp": at, "first_seen": at, "last_seen": at, "listed": one.onboard_ms * MS}
+        status = "SETTLING" if one.delisted_ms else "TRADING"
+        times["delisted"] = one.delisted_ms * MS or None  # type: ignore[assignment]
+        kind = {"native": native, "status": status, "base": native.removesuffix("USDT"), "quote": "USDT", "multiplier": 1.0}
+        rows.append({**times, "exchange": EXCHANGE, "symbol": name_of(native), **kind})
+    store.insert("instruments", {name: [row[name] for row in rows] for name in rows[0]}, Cursor("ledger", 1))
+    store.close()
+
+
+@pytest.mark.parametrize("hours", [20, 70])
+@pytest.mark.parametrize("first", [25, None])
+async def test_trades_between_a_listing_and_the_first_row(tmp_path: Path, hours: int, first: int | None) -> None:
+    """A symbol is listed while others are recorded, and some time passes until it is. ``first``: rows that are missing; None: all."""
+    async with venue(3) as server:
+        assert server.api.past is not None
+        listings = server.api.past.history.listings
+        listings["A1USDT"] = replace(listings["A1USDT"], onboard_ms=NOW - hours * HOUR)
+        given = Given(tmp_path, server.api.past.history)
+        given.cut("trades", "A1USDT", slice(0, first))
+        remember(given, NOW - 6 * DAY)
+        outcome = await fill(tmp_path, server, tables=("trades",))
+        assert outcome.tables["trades"].filled >= (first or 100) and all(
+            given.excused(one, server.api.past.archive) for one in outcome.left
+        )
+        assert given.have("trades") == given.wanted("trades", outcome.left)
+        again = await fill(tmp_path, server, tables=("trades",))
+        assert again.requests == 0 and again.left == outcome.left
 
 
 async def test_into_a_database(tmp_path: Path) -> None:

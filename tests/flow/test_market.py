@@ -69,13 +69,20 @@ def recorded(root: Path) -> Facts:
         kind = message.get("stream", "").partition("@")[2]
         name = f"{one.get('s', '')[:-4]}-USDT-PERP"
         if kind == "aggTrade":
-            facts["trades"][name, one["a"]] = (float(one["p"]), float(one["q"]), "sell" if one["m"] else "buy", one["T"])
+            facts["trades"][name, one["a"]] = (
+                float(one["p"]),
+                float(one["q"]),
+                "sell" if one["m"] else "buy",
+                one["T"],
+                one["f"],
+                one["l"],
+            )
         elif kind == "depth@100ms":
             facts["l2_book"][name, one["u"]] = (one["U"], one["pu"], [float(p) for p, _ in one["b"]], [float(q) for _, q in one["a"]])
         elif kind == "bookTicker":
             facts["book_ticker"][name, one["u"]] = (float(one["b"]), float(one["B"]), float(one["a"]), float(one["A"]))
         elif kind == "markPrice@1s":
-            facts["index"][name, one["E"]] = (float(one["i"]), float(one["p"]))
+            facts["index"][name, one["E"]] = (float(one["i"]), float(one["p"]), float(one["P"]))
         elif kind == "kline_1m" and one["k"]["x"]:
             facts["candles_1m"][name, one["k"]["t"]] = tuple(float(one["k"][key]) for key in "ohlcv")
     return facts
@@ -90,14 +97,17 @@ def stored(tables: Tables) -> Facts:
         return found
 
     return {
-        "trades": {(r["symbol"], r["trade_id"]): (r["price"], r["amount"], r["side"], ms(r["timestamp"])) for r in rows("trades")},
+        "trades": {
+            (r["symbol"], r["trade_id"]): (r["price"], r["amount"], r["side"], ms(r["timestamp"]), r["first_id"], r["last_id"])
+            for r in rows("trades")
+        },
         "l2_book": {
             (r["symbol"], r["last_update_id"]): (r["first_update_id"], r["previous_update_id"], r["bid_prices"], r["ask_amounts"])
             for r in rows("l2_book")
             if not r["snapshot"]
         },
         "book_ticker": {(r["symbol"], r["update_id"]): (r["bid"], r["bid_amount"], r["ask"], r["ask_amount"]) for r in rows("book_ticker")},
-        "index": {(r["symbol"], ms(r["timestamp"])): (r["index_price"], r["mark_price"]) for r in rows("index")},
+        "index": {(r["symbol"], ms(r["timestamp"])): (r["index_price"], r["mark_price"], r["settle_price"]) for r in rows("index")},
         "candles_1m": {
             (r["symbol"], ms(r["timestamp"])): (r["open"], r["high"], r["low"], r["close"], r["volume"]) for r in rows("candles_1m")
         },
@@ -282,6 +292,55 @@ def test_what_a_pause_left_out_is_filled_by_the_recorder_itself(tmp_path: Path) 
             child.send_signal(signal.SIGTERM)
             said = child.communicate(timeout=90)[1].decode()
     assert (root / "raw" / "binance_usdm" / "backfill").is_dir(), said
+
+
+def apart(root: Path, channel: str, first: str, last: str) -> dict[str, list[tuple[int, int]]]:
+    """Of a channel with ids: what is missing between two lives of the recorder, (first, last) by symbol, by the tape's JSON alone."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    newest: dict[str, int] = {}
+    for line in tape(root, "binance_usdm"):
+        if line.data is not None and line.request is None and f"@{channel}" in (frame := json.loads(line.data)).get("stream", ""):
+            one, before = frame["data"], newest.get(frame["data"]["s"])
+            if before is not None and one[first] - (first == "a") != before:
+                found.setdefault(one["s"], []).append((before + 1, one[first] - (first == "a")))
+            newest[one["s"]] = one[last]
+    return found
+
+
+def test_what_nobody_recorded_is_told_on_the_tape(tmp_path: Path) -> None:
+    """Killed, cut, and stopped: for each stream a gap mark, with the very ids that are not on the tape where the venue counts."""
+    root, lives = tmp_path / "data", 3
+    options = ("--types", "trades,l2_book,index,liquidations,book_ticker", "--streams", "10", "--store", "none")
+    with simulator(tmp_path, "--venues", "binance_usdm", "--perpetuals", "6", "--rate", "600") as endpoints:
+        rest = endpoints["binance_usdm.rest"]
+        for life in range(lives):
+            with recorder(root, endpoints, *options) as child:
+                wait(root, child, 2000)
+                if life == 1:
+                    ask(f"{rest}/control/cut?count=1", b"")
+                wait(root, child, 4000)
+                child.send_signal(signal.SIGKILL if life == 0 else signal.SIGTERM)
+                child.wait(90)
+            sent = ask(f"{rest}/control/status")["now_ms"]
+            until_ms = sent + 1500
+            while ask(f"{rest}/control/status")["now_ms"] < until_ms:
+                time.sleep(0.1)
+    gaps: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for line in tape(root, "binance_usdm"):
+        if line.mark == "gap":
+            assert line.fields["why"] == "not connected" and line.fields["from_ns"] < line.fields["until_ns"] <= line.t
+            gaps.setdefault(str(line.fields["channel"]), {}).setdefault(str(line.fields["symbol"]), []).append(dict(line.fields))
+    for channel, first, last in (("aggTrade", "a", "a"), ("depth@100ms", "pu", "u")):
+        wanted = apart(root, channel, first, last)
+        told = {symbol: [(one["from_id"], one["to_id"]) for one in some] for symbol, some in gaps[channel].items()}
+        assert told == wanted and any(len(some) == lives - 1 for some in wanted.values())
+    symbols, times = set(gaps["bookTicker"]), set()
+    for channel in ("bookTicker", "markPrice@1s", "forceOrder"):
+        assert set(gaps[channel]) == symbols and len(symbols) == 5
+        for one in (one for some in gaps[channel].values() for one in some):
+            assert one["from_id"] == one["to_id"] == 0
+        times |= {len(some) for some in gaps[channel].values()}
+    assert times == {lives - 1, lives}, "some were on the connection that was cut"
 
 
 @pytest.mark.parametrize("lives", [3, pytest.param(20, marks=pytest.mark.long)])

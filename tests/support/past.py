@@ -125,6 +125,12 @@ class Given:
         self._insert(kept)
         return holes
 
+    def cut(self, table: str, native: str, rows: slice) -> None:
+        """Insert all but these rows of a table and symbol."""
+        kept = {key: np.ones(len(of["timestamp"]), bool) for key, of in self.rows.items()}
+        kept[table, native][rows] = False
+        self._insert(kept)
+
     def _insert(self, kept: dict[tuple[str, str], Any]) -> None:
         store = open_tables(self.url)
         store.create()

@@ -68,9 +68,14 @@ def proven(root: Path, markets: int, after: float = 0.0) -> Coroutine[Any, Any, 
     return wait()
 
 
+def lines(root: Path, venue: str | None = None, stream: str | None = None) -> Iterator[Line]:
+    """Every line of the tapes, tape by tape, one after another: a tape may be larger than the memory."""
+    return (parse(raw) for segment in segments(root, venue, stream) for raw in read_lines(segment.file))
+
+
 def tape(root: Path, venue: str | None = None, stream: str | None = None) -> list[Line]:
     """Every line of the tapes, tape by tape."""
-    return [parse(raw) for segment in segments(root, venue, stream) for raw in read_lines(segment.file)]
+    return list(lines(root, venue, stream))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

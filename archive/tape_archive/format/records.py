@@ -15,7 +15,8 @@ Levels = list[Level]
 
 class Trade(msgspec.Struct, gc=False):
     """One trade. ``id`` is the venue's (text, since some venues have no number); ``channel`` tells fills from aggregates. ``sent``: when
-    the venue sent it, unix ns, where it says so beside the time of the trade; else 0."""
+    the venue sent it, unix ns, where it says so beside the time of the trade; else 0. ``first_id`` to ``last_id``: the fills of an
+    aggregate, -1 where it does not tell."""
 
     t: int
     ts: int
@@ -26,6 +27,8 @@ class Trade(msgspec.Struct, gc=False):
     size: str
     side: str
     sent: int = 0
+    first_id: int = -1
+    last_id: int = -1
 
 
 class Quote(msgspec.Struct, gc=False):
@@ -123,7 +126,8 @@ class Candle(msgspec.Struct, gc=False):
 
 
 class Liquidation(msgspec.Struct, gc=False):
-    """One forced order, side of the order."""
+    """One forced order, side of the order. ``price``: the order's; ``average``: at which it was filled so far, as much as ``filled``;
+    ``status``: the venue's word. Empty where the venue does not tell."""
 
     t: int
     ts: int
@@ -132,10 +136,14 @@ class Liquidation(msgspec.Struct, gc=False):
     price: str
     size: str
     side: str
+    average: str = ""
+    filled: str = ""
+    status: str = ""
 
 
 class Funding(msgspec.Struct, gc=False):
-    """Mark and index price with the funding rate in force; ``next_ts`` is the next funding time in unix ns."""
+    """Mark and index price with the funding rate in force; ``next_ts`` is the next funding time in unix ns. ``settle``: the price at which
+    it would be settled, as the venue estimates it; empty where it does not."""
 
     t: int
     ts: int
@@ -145,10 +153,12 @@ class Funding(msgspec.Struct, gc=False):
     index: str
     rate: str
     next_ts: int
+    settle: str = ""
 
 
 class Ticker(msgspec.Struct, gc=False):
-    """Statistics of the last 24 h. ``average`` is weighted by volume; ``trades`` -1 where the venue does not tell."""
+    """Statistics of the last 24 h. ``average`` is weighted by volume; ``trades``, and ``last_id`` of the last one, are -1 where the venue
+    does not tell."""
 
     t: int
     ts: int
@@ -163,6 +173,7 @@ class Ticker(msgspec.Struct, gc=False):
     volume: str
     quote_volume: str
     trades: int = -1
+    last_id: int = -1
 
 
 class OpenInterest(msgspec.Struct, gc=False):

@@ -197,8 +197,8 @@ _SPECS = (
         _columns(
             Column("side", "label", "of the order: buy or sell"),
             _number("quantity", "base currency"),
-            _number("price"),
-            _number("average_price", null=True),
+            _number("price", "the order's"),
+            _number("average_price", "at which it was filled", null=True),
             _number("filled", "base currency", null=True),
             Column("status", "label", "the venue's word", null=True),
             Column("liquidation_id", "text", "the venue's, or made of what tells it from others of its time"),

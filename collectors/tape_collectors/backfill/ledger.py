@@ -28,20 +28,22 @@ def native(name: str) -> str:
 
 
 def remembered(store: Tables) -> dict[str, Known]:
-    """What the ledger tells; an instrument without a listing time, and not gone, is not known."""
+    """What the ledger tells; an instrument without a listing time, and not gone, is not known. One that was listed since the ledger began
+    is fresh: from its first trade on somebody should have recorded it."""
     columns = ("symbol", "native", "status", "timestamp", "listed", "delisted")
     rows = store.read("instruments", columns=columns)
     known: dict[str, Known] = {}
     times = {name: rows[name].fill_null(rows["timestamp"][0]) if len(rows) else rows[name] for name in ("listed", "delisted")}
     values = {name: nanoseconds(column).tolist() for name, column in times.items()}
     absent = {name: rows[name].is_null().to_pylist() for name in times}
+    begun = int(nanoseconds(rows["timestamp"]).min()) if len(rows) else 0
     for at, row in enumerate(rows.select(["symbol", "native", "status"]).to_pylist()):
         before = known.get(row["symbol"])
         since, until = (None if absent[name][at] else values[name][at] for name in ("listed", "delisted"))
         if before is not None:
             since, until = before.listed if since is None else since, before.delisted if until is None else until
         trades = row["status"] not in (*SILENT, _GONE)
-        known[row["symbol"]] = Known(row["native"], since, None if trades else until, trades)
+        known[row["symbol"]] = Known(row["native"], since, None if trades else until, trades, since is not None and since >= begun)
     return {name: one for name, one in known.items() if one.listed is not None or not one.rest}
 
 

@@ -115,7 +115,9 @@ class Memory:
 
     def _left(self, hole: Hole) -> str:
         key = self._key(hole)
-        if not hole.last and self._asked.get((key[1], key[3]), 0) >= key[4] - _QUIET_NS:
+        # What comes before the first row nobody sees by its id, so that is asked for to the end.
+        quiet = 0 if hole.last else _QUIET_NS
+        if not rows_of(hole) and self._asked.get((key[1], key[3]), 0) >= key[4] - quiet:
             return "asked"
         entry = self._known.get(key)
         if entry is None or entry.status == "unfillable":

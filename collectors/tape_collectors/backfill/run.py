@@ -34,6 +34,8 @@ _ROWS = 50_000
 #: pieces of work that wait for their answers at once
 _AT_ONCE = 12
 _ROUNDS = 6
+#: beyond every number
+_OPEN = 2**63
 #: an answer with so many rows may be cut there
 _FULL = {"/fapi/v1/klines": 0, "/fapi/v1/aggTrades": history.AGG_TRADES, "/fapi/v1/fundingRate": history.FUNDINGS}
 
@@ -374,10 +376,11 @@ def _wanted(holes: Sequence[Hole], number: int, ns: int) -> bool:
 
 
 def _touch(one: Hole, other: Hole) -> bool:
-    """Whether two holes of one key have rows in common."""
-    if rows_of(one) and rows_of(other):
-        return one.first <= other.last and other.first <= one.last
-    return one.from_ns <= other.to_ns and other.from_ns <= one.to_ns
+    """Whether two holes of one key may have rows in common: by their numbers, and by the time where not all are known."""
+    if one.first > (other.last or _OPEN) or other.first > (one.last or _OPEN):
+        return False
+    known = rows_of(one) and rows_of(other)
+    return bool(known) or (one.from_ns <= other.to_ns and other.from_ns <= one.to_ns)
 
 
 def _within(found: Iterable[Hole], ask: Iterable[Hole]) -> list[Hole]:

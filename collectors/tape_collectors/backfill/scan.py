@@ -23,12 +23,14 @@ _HOUR = 3600 * SECOND
 
 
 class Known(msgspec.Struct, frozen=True):
-    """An instrument: the venue's name, and when it was traded (unix ns; None: not known)."""
+    """An instrument: the venue's name, and when it was traded (unix ns; None: not known). ``rest``: REST still tells of it. ``fresh``: it
+    was listed while others were recorded, so its first row should be there."""
 
     native: str
     listed: int | None = None
     delisted: int | None = None
     rest: bool = True
+    fresh: bool = False
 
     def life(self) -> laws.Life:
         """For a search."""
@@ -36,14 +38,18 @@ class Known(msgspec.Struct, frozen=True):
 
 
 class Scan:
-    """``tables``: of which tables; ``names``: of which symbols, as the tables have them; None: those that each table has."""
+    """``tables``: of which tables; ``names``: of which symbols, as the tables have them; None: those that each table has, and ``fresh``
+    ones, of which it may have nothing yet."""
 
-    def __init__(self, store: Tables, tables: Iterable[str], names: Iterable[str] | None, start: int, end: int) -> None:
+    def __init__(
+        self, store: Tables, tables: Iterable[str], names: Iterable[str] | None, start: int, end: int, fresh: Iterable[str] = ()
+    ) -> None:
         self.store = store
         self.tables = tuple(tables)
         self.start = start
         self.end = end
         self._names = None if names is None else tuple(names)
+        self._fresh = tuple(fresh)
         self._there: dict[str, list[str]] = {}
         for table in self.tables:
             if table not in FILLABLE:
@@ -54,7 +60,8 @@ class Scan:
         if self._names is not None:
             return list(self._names)
         if table not in self._there:
-            self._there[table] = self.store.symbols(table)
+            there = self.store.symbols(table)
+            self._there[table] = sorted({*there, *self._fresh}) if there else []
         return self._there[table]
 
     def all_symbols(self) -> list[str]:
@@ -83,7 +90,7 @@ class Scan:
         if table == "trades":
             gaps = self.store.missing(table, lives, self.start, self.end, laws.Ids())
             holes = [_ids(name, gap) for name, some in gaps.items() for gap in some]
-            return holes + self._ends(lives)
+            return holes + self._heads(known) + self._ends(known)
         if table == "open_interest":
             law = laws.polled(PERIOD_S)
             return _grid(table, f"{PERIOD_S // 60}m", law.step, self.store.missing(table, lives, self.start, self.end, law))
@@ -107,17 +114,39 @@ class Scan:
             found.setdefault(steps.get(name, 8), []).append(name)
         return found
 
-    def _ends(self, lives: Mapping[str, laws.Life]) -> list[Hole]:
-        """Trades after the last one that is there, or where there is none at all: how many nobody knows."""
-        newest = self._newest(set(lives))
+    def _heads(self, known: Mapping[str, Known]) -> list[Hole]:
+        """Trades before the first one that is there, of instruments that were listed in the span."""
         found = []
-        for name, life in lives.items():
-            begun, ended = max(self.start, life.listed or 0), min(self.end, life.delisted or self.end)
+        for name, one in known.items():
+            if not one.fresh or one.listed is None or one.listed < self.start:
+                continue
+            number, time = self._oldest(name, one.listed)
+            if number > 1:
+                found.append(Hole("trades", name, "", 1, 0, number - 1, one.listed, time))
+        return found
+
+    def _oldest(self, name: str, since: int) -> tuple[int, int]:
+        """(id, time) of the first trade since then, looked for further and further on; zeros: there is none."""
+        width = _HOUR
+        while since < self.end:
+            until = min(self.end, since + width)
+            rows = self.store.read("trades", name, since, until, columns=("timestamp", "trade_id"))
+            if len(rows):
+                return rows["trade_id"][0].as_py(), int(nanoseconds(rows["timestamp"][:1])[0])
+            since, width = until, width * 6
+        return 0, 0
+
+    def _ends(self, known: Mapping[str, Known]) -> list[Hole]:
+        """Trades after the last one that is there, or where there is none at all: how many nobody knows."""
+        newest = self._newest(set(known))
+        found = []
+        for name, one in known.items():
+            begun, ended = max(self.start, one.listed or 0), min(self.end, one.delisted or self.end)
             if name in newest:
                 number, time = newest[name]
                 if ended - time > _QUIET:
                     found.append(Hole("trades", name, "", 1, number + 1, 0, time, ended))
-            elif self._names is not None and begun < ended:
+            elif (self._names is not None or (one.fresh and begun == one.listed)) and begun < ended:
                 found.append(Hole("trades", name, "", 1, 0, 0, begun, ended))
         return found
 

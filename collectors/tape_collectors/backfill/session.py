@@ -64,7 +64,8 @@ class Session:
 
     def __enter__(self) -> Session:
         self.store.create()
-        self.scan = Scan(self.store, self._tables(), self._names(), self.start, self.end)
+        fresh = [name for name, one in remembered(self.store).items() if one.fresh and self.start <= (one.listed or 0) < self.end]
+        self.scan = Scan(self.store, self._tables(), self._names(), self.start, self.end, fresh)
         if not self.scan.all_symbols():
             raise NotFound(f"{self.store.url} has no rows of {', '.join(self.scan.tables)}; name what to fill: --symbols BTCUSDT")
         return self

@@ -36,17 +36,17 @@ _FIRST = ("timestamp", "receipt_timestamp", "symbol")
 _CANDLE = ("open", "high", "low", "close", "volume", "quote_volume", "trades", "taker_volume", "taker_quote_volume")
 #: what the values of a row are (see ``tape_archive.tables.schema``)
 COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "trades": (*_FIRST, "side", "amount", "price", "trade_id"),
+    "trades": (*_FIRST, "side", "amount", "price", "trade_id", "first_id", "last_id"),
     **{f"candles_{interval}": (*_FIRST, *_CANDLE) for interval in ("1m", "5m", "30m", "4h", "1d")},
     "custom_candles": (*_FIRST, "interval", *_CANDLE),
-    "ticker": (*_FIRST, "last", "open", "high", "low", "volume", "quote_volume", "trades"),
+    "ticker": (*_FIRST, "last", "open", "high", "low", "volume", "quote_volume", "trades", "last_id"),
     "funding": (*_FIRST, "rate", "mark_price", "next_funding_time"),
-    "index": (*_FIRST, "index_price", "mark_price", "funding_rate", "next_funding_time"),
+    "index": (*_FIRST, "index_price", "mark_price", "settle_price", "funding_rate", "next_funding_time"),
     "l2_book": (
         *_FIRST,
         *("first_update_id", "last_update_id", "previous_update_id", "snapshot", "bid_prices", "bid_amounts", "ask_prices", "ask_amounts"),
     ),
-    "liquidations": (*_FIRST, "side", "quantity", "price", "liquidation_id"),
+    "liquidations": (*_FIRST, "side", "quantity", "price", "average_price", "filled", "status", "liquidation_id"),
     "open_interest": (*_FIRST, "open_interest"),
     "book_ticker": (*_FIRST, "update_id", "bid", "bid_amount", "ask", "ask_amount"),
     "instruments": (
@@ -121,7 +121,8 @@ class Rows:
     def _trade(self, s: str, one: Trade) -> None:
         number = int(one.id)
         if (rows := self._new("trades", s, one.symbol, number, one.ts, number - 1)) is not None:
-            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), number))
+            ids = number, _told(one.first_id), _told(one.last_id)
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), *ids))
 
     def _delta(self, s: str, one: BookDelta) -> None:
         if (rows := self._new("l2_book", s, one.symbol, one.last, one.ts, one.previous)) is not None:
@@ -142,7 +143,7 @@ class Rows:
             return
         first, high, low, last, volume = (float(text) for text in (one.open, one.high, one.low, one.close, one.volume))
         quote, taker, taker_quote = (_number(text) for text in (one.quote_volume, one.taker_volume, one.taker_quote_volume))
-        count = one.trades if one.trades >= 0 else None
+        count = _told(one.trades)
         name, table = self._name(one.symbol), f"candles_{one.interval}"
         if (rows := self._new(table, s, one.symbol, one.open_ts, one.ts)) is not None:
             rows.append((one.open_ts, one.t, name, first, high, low, last, volume, quote, count, taker, taker_quote))
@@ -155,7 +156,8 @@ class Rows:
     def _funding(self, s: str, one: Funding) -> None:
         rate = _number(one.rate)
         if one.index and (rows := self._new("index", s, one.symbol, one.ts, one.ts)) is not None:
-            rows.append((one.ts, one.t, self._name(one.symbol), float(one.index), float(one.mark), rate, one.next_ts or None))
+            prices = float(one.index), float(one.mark), _number(one.settle)
+            rows.append((one.ts, one.t, self._name(one.symbol), *prices, rate, one.next_ts or None))
         if "funding" in self.pending and rate is not None and self.once.new(("rates", one.symbol), s, one.ts, one.ts):
             self._settle(one, rate)
 
@@ -169,12 +171,13 @@ class Rows:
     def _ticker(self, s: str, one: Ticker) -> None:
         if (rows := self._new("ticker", s, one.symbol, one.ts, one.ts)) is not None:
             texts = (one.last, one.open, one.high, one.low, one.volume, one.quote_volume)
-            rows.append((one.ts, one.t, self._name(one.symbol), *map(float, texts), one.trades if one.trades >= 0 else None))
+            rows.append((one.ts, one.t, self._name(one.symbol), *map(float, texts), _told(one.trades), _told(one.last_id)))
 
     def _liquidation(self, s: str, one: Liquidation) -> None:
         if (rows := self._new("liquidations", s, one.symbol, one.ts, one.ts)) is not None:
-            id = f"{one.ts}-{one.side}-{one.price}-{one.size}"
-            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), id))
+            id = f"{one.ts}-{one.side}-{one.average or one.price}-{one.size}"
+            filled = _number(one.average), _number(one.filled), one.status or None
+            rows.append((one.ts, one.t, self._name(one.symbol), one.side, float(one.size), float(one.price), *filled, id))
 
     def _open_interest(self, s: str, one: OpenInterest) -> None:
         if (rows := self._new("open_interest", s, one.symbol, one.ts, one.ts)) is not None:
@@ -231,6 +234,10 @@ def _levels(levels: Sequence[Level]) -> tuple[list[float], list[float]]:
 
 def _number(text: object) -> float | None:
     return float(text) if isinstance(text, str | float | int) and text != "" else None
+
+
+def _told(number: int) -> int | None:
+    return number if number >= 0 else None
 
 
 def _custom(bar: Bar, t: int, name: str, interval: str) -> Row:

@@ -42,6 +42,8 @@ class TapeIntake:
         self.lines = 0
         self.bytes = 0
         self.act: Callable[[str, Sequence[Command]], None] = lambda s, commands: None
+        #: told of each connection that is over, with the feed that it had
+        self.gone: Callable[[str, Feed], None] = lambda s, feed: None
         #: told of each reply, after the feeds
         self.replies: Callable[[TapeIntake, int, Reply, bytes], None] = lambda intake, t, reply, data: None
         self._make_feed = make_feed
@@ -159,7 +161,10 @@ class TapeIntake:
                 self.replay.feeds[s] = feed
         elif kind == "close":
             self._opening.pop(s, None)
+            feed = self.replay.feeds.get(s)
             self.replay.closed(s)
+            if feed is not None:
+                self.gone(s, feed)
             if self.recorder.consumer is not None:
                 self.recorder.consumer.closed(self.venue, t, s, str(fields.get("why", "")))
         else:

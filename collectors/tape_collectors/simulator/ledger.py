@@ -7,6 +7,7 @@ end, so that a float64 of a table gives the same text as the venue's decimal. An
 
 from __future__ import annotations
 
+from array import array
 from decimal import Decimal
 from typing import Any
 
@@ -32,6 +33,10 @@ def number(value: str | float | int | Decimal) -> str:
     """A number as the ledger's texts have it: ``"0.10"``, ``0.1`` and ``Decimal("0.100")`` are ``0.1``; ``"84000.0"`` is ``84000``."""
     if isinstance(value, float):
         value = repr(value)
+        if "e" not in value:
+            # A ledger of millions is compared: a Decimal would take most of that time.
+            plain = value.removesuffix(".0")
+            return "0" if plain == "-0" else plain
     plain = f"{Decimal(value):f}"
     plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
     return "0" if plain in ("", "-0") else plain
@@ -46,18 +51,20 @@ def key(*fields: object) -> str:
 
 
 class Row:
-    """One stream of one symbol. ``unsent``: what the market made and nobody was sent, for the streams that are made in any case."""
+    """One stream of one symbol. ``unsent``: what the market made and nobody was sent, for the streams that are made in any case. ``ids``:
+    of what was sent, if somebody wants them."""
 
-    __slots__ = ("count", "first", "last", "sum", "unsent")
+    __slots__ = ("count", "first", "ids", "last", "sum", "unsent")
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids: bool = False) -> None:
         self.unsent: Row | None = None
-        self.clear()
+        self.clear(ids=ids)
 
-    def clear(self) -> None:
+    def clear(self, *, ids: bool = False) -> None:
         """Begin anew."""
         self.count = self.first = self.last = self.sum = 0
         self.unsent = None
+        self.ids = array("q") if ids else None
 
     def unsend(self, id: int, text: str) -> None:
         """One event that nobody was sent."""
@@ -72,6 +79,8 @@ class Row:
         self.count += 1
         self.last = id
         self.sum += xxh3_64_intdigest(text.encode())
+        if self.ids is not None:
+            self.ids.append(id)
 
     def shown(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -84,6 +93,7 @@ class Ledger:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Row] = {}
         self.counting = True
+        self.ids = False
         self.since_ms = 0
         self.until_ms: int | None = None
 
@@ -91,13 +101,14 @@ class Ledger:
         """The row of a stream (``aggTrade``, ``kline_1m``, ``depth@100ms``…) and symbol."""
         found = self.rows.get((stream, symbol))
         if found is None:
-            found = self.rows[stream, symbol] = Row()
+            found = self.rows[stream, symbol] = Row(ids=self.ids)
         return found
 
-    def reset(self, ms: int) -> None:
-        """Count from now on; every later event has at least this venue time."""
+    def reset(self, ms: int, *, ids: bool = False) -> None:
+        """Count from now on; every later event has at least this venue time. ``ids``: keep them, 8 bytes each."""
+        self.ids = ids
         for row in self.rows.values():
-            row.clear()
+            row.clear(ids=ids)
         self.counting, self.since_ms, self.until_ms = True, ms, None
 
     def stop(self, ms: int) -> None:
@@ -113,6 +124,11 @@ class Ledger:
                 unsent = {"unsent": row.unsent.shown()} if row.unsent else {}
                 rows.append({"stream": name, "symbol": of, **row.shown(), **unsent})
         return {"since_ms": self.since_ms, "until_ms": self.until_ms, "rows": rows}
+
+    def ids_of(self, stream: str, symbol: str) -> list[int]:
+        """The ids of what was sent, in order; none if they are not kept."""
+        row = self.rows.get((stream, symbol))
+        return list(row.ids) if row is not None and row.ids is not None else []
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """By stream over all symbols: count and hash."""

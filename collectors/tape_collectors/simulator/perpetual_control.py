@@ -1,8 +1,8 @@
 """``/control/…`` beside the REST paths of a venue of many perpetuals: what a test asks and orders, and the plan that orders by the clock.
 
 GET  /control/status                       what is connected, heard and sent
-GET  /control/ledger?stream=&symbol=       what was sent (``ledger``); totals=1: by stream over all symbols
-POST /control/ledger/reset, …/stop         count from now on; count no more
+GET  /control/ledger?stream=&symbol=       what was sent (``ledger``); totals=1: by stream over all symbols; ids=1: the ids of one
+POST /control/ledger/reset, …/stop         count from now on; count no more; reset?ids=1: and keep the ids
 POST /control/list?count=40                new perpetuals; pending=1: announced, not yet traded; or symbol=A: begin trading A
 POST /control/delist?count=15              perpetuals settle and fall silent; or symbol=A; gone=1: they leave exchangeInfo as well
 POST /control/cut?count=3                  connections are reset; kind=close: closed with code=1001
@@ -97,11 +97,17 @@ class PerpetualControl(PerpetualVenue):
     async def _ledger(self, request: web.Request) -> web.StreamResponse:
         if request.query.get("totals"):
             return web.json_response(self.ledger.totals())
-        return web.json_response(self.ledger.shown(request.query.get("stream", ""), request.query.get("symbol", "")))
+        stream, symbol = request.query.get("stream", ""), request.query.get("symbol", "")
+        if request.query.get("ids"):
+            return web.json_response(self.ledger.ids_of(stream, symbol))
+        return web.json_response(self.ledger.shown(stream, symbol))
 
     async def _interval(self, request: web.Request) -> web.StreamResponse:
         # No step runs while a request is answered; whatever comes next has a later time than all before.
-        (self.ledger.reset if request.match_info["what"] == "reset" else self.ledger.stop)(self.clock.tick() + 1)
+        if request.match_info["what"] == "reset":
+            self.ledger.reset(self.clock.tick() + 1, ids=request.query.get("ids") == "1")
+        else:
+            self.ledger.stop(self.clock.tick() + 1)
         return web.json_response({"since_ms": self.ledger.since_ms, "until_ms": self.ledger.until_ms})
 
     async def _order(self, request: web.Request) -> web.StreamResponse:

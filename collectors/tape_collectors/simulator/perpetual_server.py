@@ -42,7 +42,7 @@ _LEVELS = 10
 #: steps whose events are made up for after the machine had no time
 _LATE = 5
 #: the last trades of each symbol that REST tells
-_KEPT = 2000
+_KEPT = 200_000
 #: faults that change what a frame is; others do not slow the sending
 _FRAME_FAULTS = frozenset(("drop", "duplicate", "reorder", "delay", "garbage", "truncate", "silence", "half_open"))
 

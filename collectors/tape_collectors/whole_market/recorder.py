@@ -19,6 +19,7 @@ from tape_archive.format.lock import Lock
 from tape_archive.format.tape import Tape
 from tape_collectors.market.balance import connections
 from tape_collectors.market.candles import lengths
+from tape_collectors.market.replay import MakeFeed
 from tape_collectors.market.shards import parse
 from tape_collectors.runtime.fetch import Fetcher
 from tape_collectors.runtime.fleet import Fleet
@@ -32,6 +33,7 @@ from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
 from tape_collectors.whole_market.discovery import Discovery, Wanted
 from tape_collectors.whole_market.processes import BackfillProcess, TableProcess, metrics, parts, worries
+from tape_collectors.whole_market.seams import Seams
 from tape_collectors.wiring import Process, addresses
 
 log = logging.getLogger(__name__)
@@ -126,6 +128,8 @@ class _MarketRecorder:
         process.recorder.start(asyncio.get_running_loop())
         for root in self.venue.sockets:
             self.fleets[root] = self._fleet(root, process, intakes[root])
+        for root in self.tapes:
+            self._seams(name, process, intakes[root], self.venue.anchored if root != POLL else self._polling)
         self._poll(process, intakes[POLL])
         wanted = Wanted(self.settings.symbols, self.part, self.settings.discovery_s)
         kept = process.state / f"instruments-{name}.json"
@@ -137,6 +141,11 @@ class _MarketRecorder:
         finally:
             if not all(await asyncio.gather(*(one.end() for one in tables))):
                 log.warning("the tables do not have everything yet; the next start goes on, or: tape fill")
+
+    def _seams(self, name: str, process: Process, intake: TapeIntake, make: MakeFeed) -> None:
+        seams = Seams(intake, make, process.state / f"ends-{name}-{intake.tape.stream}.json")
+        seams.begin(process.recorder.begun)
+        process.on_second.append(seams.look)
 
     def _tables(self, process: Process) -> list[TableProcess]:
         settings = self.settings

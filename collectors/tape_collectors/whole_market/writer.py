@@ -50,11 +50,12 @@ IDLE_S = 0.2
 
 
 class Saved(msgspec.Struct):
-    """State of one tape at time ``t``: all rows before are in the store, which has these ``cursors``. The archiver leaves the segments in
-    ``tapes`` alone (see ``format.cursor``)."""
+    """State of one tape at time ``t``: all rows before are in the store, which has these ``cursors``. ``ended``: its line is a seal. The
+    archiver leaves the segments in ``tapes`` alone (see ``format.cursor``)."""
 
     t: int = 0
     run: str = ""
+    ended: bool = False
     tapes: dict[str, Position] = {}
     cursors: dict[str, int] = {}
     rows: dict[str, Any] | None = None
@@ -88,7 +89,7 @@ class TapeTables:
             # All rows up to there are in the store, also of tables that had none for long.
             self.cursors = {table: max(t, saved.t) for table, t in self.cursors.items()}
             self.rows.restore(saved.rows)
-            self._run = saved.run
+            self._run, self.ended = saved.run, saved.ended
             self._follower = TapeFollower(root, venue, stream, saved.t, saved.tapes)
         else:
             if saved.rows is not None:
@@ -128,7 +129,7 @@ class TapeTables:
     def save(self) -> None:
         """Insert everything, and save where the tape stands."""
         self._flush(self.t, everything=True)
-        saved = Saved(self.t, self._run, self._follower.place(), self._inserted, self.rows.state())
+        saved = Saved(self.t, self._run, self.ended, self._follower.place(), self._inserted, self.rows.state())
         write_atomic(self.path, msgspec.json.encode(saved), durable=False)
         self._saved_t = self.t
 

@@ -58,7 +58,12 @@ RECORDS: list[tuple[str, Record, dict[str, object]]] = [
     (
         "trades",
         Trade(T + 1, T, "BTCUSDT", "aggTrade", "7", "1.50", "2", "sell"),
-        {"side": "sell", "amount": 2.0, "price": 1.5, "trade_id": 7},
+        {"side": "sell", "amount": 2.0, "price": 1.5, "trade_id": 7, "first_id": None, "last_id": None},
+    ),
+    (
+        "trades",
+        Trade(T + 1, T, "BTCUSDT", "aggTrade", "7", "1.50", "2", "sell", T, 0, 3),
+        {"trade_id": 7, "first_id": 0, "last_id": 3},
     ),
     (
         "l2_book",
@@ -80,15 +85,24 @@ RECORDS: list[tuple[str, Record, dict[str, object]]] = [
     ),
     (
         "ticker",
-        Ticker(T + 1, T, "BTCUSDT", "ticker", "5", "1", "2", "6", "1", "3", "100", "300", 42),
-        {"last": 5.0, "open": 2.0, "high": 6.0, "low": 1.0, "volume": 100.0, "quote_volume": 300.0, "trades": 42},
+        Ticker(T + 1, T, "BTCUSDT", "ticker", "5", "1", "2", "6", "1", "3", "100", "300", 42, 77),
+        {"last": 5.0, "open": 2.0, "high": 6.0, "low": 1.0, "volume": 100.0, "quote_volume": 300.0, "trades": 42, "last_id": 77},
     ),
     (
         "index",
-        Funding(T + 1, T, "BTCUSDT", "markPrice@1s", "10", "11", "0.0001", T + 8),
-        {"index_price": 11.0, "mark_price": 10.0, "funding_rate": 0.0001, "next_funding_time": T + 8},
+        Funding(T + 1, T, "BTCUSDT", "markPrice@1s", "10", "11", "0.0001", T + 8, "10.5"),
+        {"index_price": 11.0, "mark_price": 10.0, "settle_price": 10.5, "funding_rate": 0.0001, "next_funding_time": T + 8},
     ),
-    ("liquidations", Liquidation(T + 1, T, "BTCUSDT", "forceOrder", "9", "2", "buy"), {"side": "buy", "quantity": 2.0, "price": 9.0}),
+    (
+        "liquidations",
+        Liquidation(T + 1, T, "BTCUSDT", "forceOrder", "9", "2", "buy"),
+        {"side": "buy", "quantity": 2.0, "price": 9.0, "average_price": None, "filled": None, "status": None},
+    ),
+    (
+        "liquidations",
+        Liquidation(T + 1, T, "BTCUSDT", "forceOrder", "9", "2", "buy", "8.9", "1.5", "PARTIALLY_FILLED"),
+        {"price": 9.0, "average_price": 8.9, "filled": 1.5, "status": "PARTIALLY_FILLED", "liquidation_id": f"{T}-buy-8.9-2"},
+    ),
     ("open_interest", OpenInterest(T + 1, T, "BTCUSDT", "openInterest", "10659.509"), {"open_interest": 10659.509}),
 ]
 

@@ -75,5 +75,11 @@ def test_a_ledger_begins_anew_and_stops() -> None:
     ledger.stop(9)
     ledger.stop(11)
     assert (ledger.until_ms, ledger.counting) == (9, False)
+    assert ledger.ids_of("aggTrade", "A") == []
+    ledger.reset(11, ids=True)
+    ledger.row("aggTrade", "A").add(9, "A|9")
+    ledger.row("aggTrade", "B").add(3, "B|3")
+    ledger.row("aggTrade", "B").unsend(4, "B|4")
+    assert (ledger.ids_of("aggTrade", "A"), ledger.ids_of("aggTrade", "B")) == ([9], [3])
     ledger.reset(12)
     assert ledger.shown() == {"since_ms": 12, "until_ms": None, "rows": []} and ledger.counting

@@ -90,7 +90,7 @@ def agg_trade(t: int, stream: Counted, payload: bytes) -> Output:
         return _foreign(t, event.s)
     number = event.a
     side = "sell" if event.m else "buy"
-    record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, side, event.E * MS)
+    record = Trade(t, event.T * MS, stream.symbol, stream.channel, str(number), event.p, event.q, side, event.E * MS, event.f, event.l)
     if number == stream.last_id + 1 and stream.first_id:
         stream.last_id, stream.tail = number, payload
         return (record,), ()
@@ -174,7 +174,7 @@ def mark_price(t: int, stream: Counted, payload: bytes) -> Output:
         if event.st == _COINM:
             out.append(Notice(t, "foreign", f"{event.s} is COIN-M"))
         else:
-            out.append(Funding(t, event.E * MS, event.s, stream.channel, event.p, event.i, event.r, event.T * MS))
+            out.append(Funding(t, event.E * MS, event.s, stream.channel, event.p, event.i, event.r, event.T * MS, event.P))
     return out, ()
 
 
@@ -197,7 +197,8 @@ def ticker(t: int, stream: Counted, payload: bytes) -> Output:
         if one.st == _COINM:
             out.append(Notice(t, "foreign", f"{one.s[:40]} is COIN-M"))
         else:
-            out.append(Ticker(t, one.E * MS, one.s, stream.channel, one.c, one.Q, one.o, one.h, one.l, one.w, one.v, one.q, one.n))
+            rest = (one.c, one.Q, one.o, one.h, one.l, one.w, one.v, one.q, one.n, one.L)
+            out.append(Ticker(t, one.E * MS, one.s, stream.channel, *rest))
     return out, ()
 
 
@@ -207,7 +208,8 @@ def force_order(t: int, stream: Counted, payload: bytes) -> Output:
     order = event.o
     if _COINM in (order.st, event.st):
         return _foreign(t, order.s)
-    return [Liquidation(t, order.T * MS, order.s, stream.channel, order.ap or order.p, order.q, order.S.lower())], ()
+    rest = (order.p, order.q, order.S.lower(), order.ap, order.z, order.X)
+    return [Liquidation(t, order.T * MS, order.s, stream.channel, *rest)], ()
 
 
 def contract_info(t: int, stream: Counted, payload: bytes) -> Output:

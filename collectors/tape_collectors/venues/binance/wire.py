@@ -60,12 +60,14 @@ class TradeEvent(msgspec.Struct, gc=False):
 
 
 class AggTrade(msgspec.Struct, gc=False):
-    """``@aggTrade``: the fills of one taker order at one price. Spot and Futures, "Aggregate Trade Streams"."""
+    """``@aggTrade``: the fills ``f`` to ``l`` of one taker order at one price. Spot and Futures, "Aggregate Trade Streams"."""
 
     a: Id
     p: str
     q: str
     m: bool
+    f: Id = -1
+    l: Id = -1  # noqa: E741
     s: str = ""
     E: Ms = 0
     T: Ms = 0
@@ -87,13 +89,14 @@ class BookTicker(msgspec.Struct, gc=False):
 
 
 class MarkPrice(msgspec.Struct, gc=False):
-    """``@markPrice``: ``p`` mark, ``i`` index, ``r`` funding rate in force, ``T`` next funding time. Empty ``r`` on delivery
-    contracts. Futures, "Mark Price Stream"."""
+    """``@markPrice``: ``p`` mark, ``i`` index, ``P`` the settlement's estimate, ``r`` funding rate in force, ``T`` next funding time. Empty
+    ``r`` on delivery contracts. Futures, "Mark Price Stream"."""
 
     s: str
     E: Ms
     p: str
     i: str = ""
+    P: str = ""
     r: str = ""
     T: Ms = 0
     st: int = 1
@@ -126,8 +129,8 @@ class Kline(msgspec.Struct, gc=False):
 
 
 class Ticker24(msgspec.Struct, gc=False):
-    """``@ticker``: ``c`` last price, ``Q`` its size, ``w`` average price, ``n`` trades. Spot and Futures, "Individual Symbol Ticker
-    Streams"."""
+    """``@ticker``: ``c`` last price, ``Q`` its size, ``w`` average price, ``n`` trades, ``L`` the id of the last one. Spot and Futures,
+    "Individual Symbol Ticker Streams"."""
 
     e: str
     s: str
@@ -141,6 +144,7 @@ class Ticker24(msgspec.Struct, gc=False):
     v: str
     q: str
     n: Id = -1
+    L: Id = -1
     st: int = 1
 
 
@@ -153,13 +157,16 @@ class OpenInterest(msgspec.Struct, gc=False):
 
 
 class Order(msgspec.Struct, gc=False):
-    """``o`` of a forceOrder event; ``S`` is the order's side; ``ap`` the average price."""
+    """``o`` of a forceOrder event; ``S`` is the order's side, ``p`` its price, ``ap`` the average one of what was filled (``z``), ``X`` its
+    status."""
 
     s: str
     S: str
     q: str
     p: str
     ap: str = ""
+    z: str = ""
+    X: str = ""
     T: Ms = 0
     st: int = 1
 

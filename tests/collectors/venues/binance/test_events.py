@@ -9,6 +9,7 @@ import pytest
 from tape_archive.format.records import Candle, Funding, Gap, Lifecycle, Liquidation, Notice, Quote, Record, Reset, Ticker, Trade, Unknown
 from tape_collectors.venues.binance import SPOT, USDM, events
 from tape_collectors.venues.binance.events import Counted
+from tape_collectors.venues.binance.wire import MS
 
 TRADE = b'{"stream":"btcusdt@trade","data":{"e":"trade","E":%d,"T":%d,"s":"BTCUSDT","t":%d,"p":"1.5","q":"2","X":"%s","m":%s}}'
 AGGREGATE = (
@@ -196,3 +197,23 @@ def test_the_first_id_is_known_also_when_it_is_one() -> None:
         for feed, frame, name in ((SPOT.feed("spot"), trade(first), "trade"), (USDM.feed("market"), AGGREGATE % (1, first, 1), "aggTrade")):
             feed.receive(1, frame)
             assert feed.streams[f"btcusdt@{name}"].first_id == first
+
+
+def test_what_a_row_has_beside_price_and_size() -> None:
+    """Ids of an aggregate's fills, the settlement's estimate, what a forced order was filled at, the last trade of a day: sheet 3.3."""
+    trade = b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":2,"a":9,"s":"BTCUSDT","p":"1","q":"2","f":100,"l":105,"T":1,"m":true,"st":1}}'
+    assert one(USDM.feed("any"), trade) == Trade(1, 1 * MS, "BTCUSDT", "aggTrade", "9", "1", "2", "sell", 2 * MS, 100, 105)
+    mark = b'{"stream":"btcusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":2,"s":"BTCUSDT","p":"10","i":"11","P":"12","r":"0.1","T":3,"st":1}}'
+    assert one(USDM.feed("any"), mark) == Funding(1, 2 * MS, "BTCUSDT", "markPrice@1s", "10", "11", "0.1", 3 * MS, "12")
+    forced = (
+        b'{"stream":"btcusdt@forceOrder","data":{"e":"forceOrder","E":2,"o":{"s":"BTCUSDT","S":"BUY","o":"LIMIT","f":"IOC","q":"0.014",'
+        b'"p":"4793.91","ap":"4706.04","X":"FILLED","l":"0.010","z":"0.014","T":1}}}'
+    )
+    wanted = Liquidation(1, 1 * MS, "BTCUSDT", "forceOrder", "4793.91", "0.014", "buy", "4706.04", "0.014", "FILLED")
+    assert one(USDM.feed("any"), forced) == wanted
+    day = (
+        b'{"stream":"btcusdt@ticker","data":{"e":"24hrTicker","E":2,"s":"BTCUSDT","p":"0","P":"0","w":"4","c":"5","Q":"1","o":"2","h":"6","l":"1",'
+        b'"v":"7","q":"8","O":0,"C":2,"F":0,"L":18150,"n":18151}}'
+    )
+    told = one(USDM.feed("any"), day)
+    assert isinstance(told, Ticker) and (told.trades, told.last_id) == (18151, 18150)
