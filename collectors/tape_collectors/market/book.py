@@ -66,11 +66,14 @@ def _number(text: str) -> float:
 
 def numbers(texts: Sequence[str]) -> list[float] | None:
     """The numbers of many texts in one step, the same floats as Python's own. None: one of them may be none, or below zero; ask each."""
+    text = ",".join(texts)
+    if "-" in text:
+        return None
     try:
-        found = _decode("[" + ",".join(texts) + "]")
+        found = _decode(f"[{text}]")
     except (msgspec.DecodeError, UnicodeError):
         return None
-    return found if len(found) == len(texts) and min(found, default=0.0) >= 0.0 else None
+    return found if len(found) == len(texts) else None
 
 
 def _exact(text: str) -> Decimal | None:
