@@ -14,6 +14,9 @@ from tape_archive.format.atomic import failure, make_folder, sync_folder
 from tape_archive.format.errors import DiskFull, TapeError
 
 FRAME_BYTES = 4 * 1024 * 1024
+#: log2 of the bytes that zstd looks back at. Its own choice for level 1 (19) finds no more in a tape, and pushes the books that are decoded
+#: next out of the processor's cache (measured: as small on real captures, 8 to 25 % less time)
+_WINDOW = 17
 _BLOCK = zstandard.COMPRESSOBJ_FLUSH_BLOCK
 _FINISH = zstandard.COMPRESSOBJ_FLUSH_FINISH
 
@@ -41,6 +44,11 @@ def mend(path: Path) -> int:
     return size - keep
 
 
+def _compressor(level: int) -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters.from_level(level, window_log=_WINDOW, write_checksum=True)
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
 class Appender:
     """Appends whole lines to one file. The encoding follows the name: ``.jsonl`` plain, ``.jsonl.zst`` zstd.
 
@@ -64,7 +72,7 @@ class Appender:
         self.frame_lines = 0
         self._frame_bytes = 0
         self._closing = threading.Lock()
-        self._zstd = zstandard.ZstdCompressor(level=level, write_checksum=True) if path.suffix == ".zst" else None
+        self._zstd = _compressor(level) if path.suffix == ".zst" else None
         self._open: zstandard.ZstdCompressionObj | None = None
         self._unfinished = False
 

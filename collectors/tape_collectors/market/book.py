@@ -16,11 +16,14 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import islice
+
+import msgspec
 
 from tape_archive.format.records import Levels
 
@@ -35,6 +38,9 @@ _WAITING = 4096
 _FEW = 16
 #: levels that are gone before the best ones; more of them are taken out, since each question passes them
 _GONE = 32
+#: behind every text
+_BEHIND = "\U0010ffff"
+_decode = msgspec.json.Decoder(list[float]).decode
 _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.([0-9]+))?").fullmatch
 
 
@@ -56,6 +62,18 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def numbers(texts: Sequence[str]) -> list[float] | None:
+    """The numbers of many texts in one step, the same floats as Python's own. None: one of them may be none, or below zero; ask each."""
+    text = ",".join(texts)
+    if "-" in text:
+        return None
+    try:
+        found = _decode(f"[{text}]")
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+    return found if len(found) == len(texts) else None
 
 
 def _exact(text: str) -> Decimal | None:
@@ -272,7 +290,14 @@ class Side:
         worst = self.sign * limit
         if self._window is None or worst > self._bound:
             self._widen(1, worst)
-        return math.fsum(self._products(worst))
+        window = self._window or []
+        rows = window[: bisect_left(window, (worst, _BEHIND))]
+        held = self.levels
+        sizes = numbers([held.get(price, "0") for _, price in rows])
+        if sizes is None:
+            return math.fsum(self._products(worst))
+        # What is added turns a zero below zero into zero.
+        return self.sign * math.fsum(map(operator.mul, [value for value, _ in rows], sizes)) + 0.0
 
     def _products(self, worst: float) -> Iterator[float]:
         held, sign = self.levels, self.sign

@@ -8,8 +8,9 @@ Rules (each has its test in tests/collectors/market/test_ticks.py):
    book is proven meanwhile gives its own, at its next change.
 3. A market's chain begins anew with each UTC hour of tape time, at its first change, with the ``BEST`` levels of each side as they stood
    before it. So every hour can be read alone, and a recorder that died makes an hour again from the checkpoint at that hour's head.
-4. ``ts_recv`` is the tape time of the line that made the row. A change that waited for its REST snapshot has the snapshot's: before,
-   nobody could know the book. So ``ts_recv`` never falls along a market.
+4. ``ts_recv`` is the tape time of the line that made the row, which its records tell: none is of a later time than its line. A change
+   that waited for its REST snapshot, which comes before it, has the snapshot's: before, nobody could know the book. So ``ts_recv`` never
+   falls along a market.
 5. A part ends with the hour, with the run, when it has ``part_rows`` rows, or when all open parts together have ``all_rows`` (the largest
    ends): functions of the tape alone. One tape time never stands in two parts.
 6. A price that is no finite number is no level; a size that is no number above zero removes it (as in ``market.book``).
@@ -17,12 +18,14 @@ Rules (each has its test in tests/collectors/market/test_ticks.py):
 
 from __future__ import annotations
 
+import itertools
 import math
 from array import array
 from collections.abc import Callable
 
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Record
 from tape_archive.format.rotation import HOUR
+from tape_collectors.market.book import numbers
 from tape_collectors.market.sampler import Market, Sampler, TickSetup
 
 #: levels of each side in the book that begins an hour: so many are exact in every book (see ``market.book``, rule 5)
@@ -32,10 +35,11 @@ BEST = 1000
 class Part:
     """Rows of one market: a column for what updates have, with one entry an update, and one for what levels have, with one a row.
 
-    Of each update the bids stand first. Times in unix ns, ``event`` 0 where the venue sends none; prices and amounts float64.
+    Of each update the bids stand first. Times in unix ns, ``event`` 0 where the venue sends none. ``levels``: price and amount in turn,
+    float64.
     """
 
-    __slots__ = ("amounts", "asks", "bids", "event", "first_id", "group_rows", "last_id", "prices", "recv", "snapshot", "symbol", "venue")
+    __slots__ = ("asks", "bids", "event", "first_id", "group_rows", "last_id", "levels", "recv", "snapshot", "symbol", "venue")
 
     def __init__(self, venue: str, symbol: str, group_rows: int) -> None:
         self.venue = venue
@@ -48,25 +52,18 @@ class Part:
         self.snapshot = array("b")
         self.bids = array("q")
         self.asks = array("q")
-        self.prices = array("d")
-        self.amounts = array("d")
+        self.levels = array("d")
 
     def __len__(self) -> int:
-        return len(self.prices)
+        return len(self.levels) // 2
 
     def add(self, t: int, ts: int, ids: tuple[int, int], bids: Levels, asks: Levels, snapshot: bool = False) -> int:
         """One update, known at tape time ``t``; gives its rows."""
-        levels = [*bids, *asks] if asks else bids
-        try:
-            prices = [float(price) for price, _ in levels]
-            amounts = [float(amount) for _, amount in levels]
-            plain = not levels or (math.isfinite(sum(prices)) and math.isfinite(sum(amounts)) and min(amounts) >= 0.0)
-        except ValueError:
-            plain = False
-        if not plain:
+        levels = numbers(list(itertools.chain.from_iterable(bids + asks)))
+        if levels is None:
             bids, asks = _finite(bids), _finite(asks)
-            prices, amounts = ([float(level[at]) for level in (*bids, *asks)] for at in (0, 1))
-        if not prices:
+            levels = [float(text) for text in itertools.chain.from_iterable(bids + asks)]
+        if not levels:
             return 0
         self.recv.append(t)
         self.event.append(ts)
@@ -75,9 +72,8 @@ class Part:
         self.snapshot.append(snapshot)
         self.bids.append(len(bids))
         self.asks.append(len(asks))
-        self.prices.extend(prices)
-        self.amounts.extend(amounts)
-        return len(prices)
+        self.levels.extend(levels)
+        return len(levels) // 2
 
 
 def _finite(levels: Levels) -> Levels:
@@ -175,6 +171,10 @@ class Ticks:
             self._until = (t // HOUR + 1) * HOUR
             self.turned(self._until - HOUR)
 
+    def due(self) -> int:
+        """Nothing changes by time alone before the next hour."""
+        return self._until - 1
+
     def end(self) -> None:
         """Finish every part: the hour is over, or the run."""
         for chain in self._chains.values():
@@ -193,6 +193,8 @@ class Ticks:
             if market is None:
                 return
             chain = self._chains[key] = _Chain(market)
+        if record.t > self._t:
+            self._t = record.t
         if kind is BookDelta:
             self._delta(chain, s, record)  # type: ignore[arg-type]
         elif kind is BookSnapshot:

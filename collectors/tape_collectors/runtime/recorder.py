@@ -283,15 +283,16 @@ class Recorder:
     def _from_memory(self, seconds: float) -> None:
         until = time.perf_counter() + seconds
         pending, one = self._pending, self._one
-        count = 0
+        count = size = 0
         while pending:
             entry = pending.popleft()
-            self._pending_bytes -= len(entry[3])
+            size += len(entry[3])
             one(entry)
             count += 1
             if not count & 15 and time.perf_counter() > until:
                 break
         self.decoded += count
+        self._pending_bytes -= size
         if pending:
             if self._pending_bytes > LIMIT:
                 self._fall_behind()

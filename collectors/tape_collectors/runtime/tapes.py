@@ -17,7 +17,7 @@ from tape_collectors.runtime.catchup import Reply
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.venues.protocol import Command, Feed, Group, Mark, Output
 
-_COUNTED = (Gap, Unknown)
+_COUNTED = frozenset((Gap, Unknown))
 
 
 class Turn(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ class TapeIntake:
         for record in records:
             if consumer is not None:
                 consumer.record(self.venue, s, record)
-            if isinstance(record, _COUNTED):
+            if type(record) in _COUNTED:
                 self.recorder.count(self.venue, record)
                 if isinstance(record, Unknown):
                     self.mark(s, "unknown", {"why": record.why})

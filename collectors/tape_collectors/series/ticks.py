@@ -52,8 +52,8 @@ class TickOutput:
         self.ticks.advance(t)
 
     def due(self) -> int:
-        """Rows are made of every line."""
-        return 0
+        """When the hour is over: of all else a line's records tell the time."""
+        return self.ticks.due()
 
     def record(self, venue: str, s: str, record: Record) -> None:
         """What a line said."""

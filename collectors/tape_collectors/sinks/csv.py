@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -31,8 +32,7 @@ _EMPTY = ("",) * 13
 
 def row(sample: Sample) -> Sequence[str]:
     """The cells of one sample, in the order of ``COLUMNS``."""
-    stamp = datetime.fromtimestamp(sample.tick // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
-    head = (stamp, f"{sample.tick // 1000 / 1e6:.6f}", str(sample.number), sample.venue)
+    head = (_utc(sample.tick // SECOND), f"{sample.tick // 1000 / 1e6:.6f}", str(sample.number), sample.venue)
     if sample.err:
         return (*head, *_EMPTY, sample.err[:240], sample.symbol, "", "", "", f"{sample.coverage:.4f}")
     mid, spread = mid_and_spread(sample)
@@ -49,6 +49,12 @@ def row(sample: Sample) -> Sequence[str]:
         *(sample.symbol, str(sample.ts) if sample.ts else "", f"{sample.age_ns / 1e6:.3f}", str(sample.sequence)),
         f"{sample.coverage:.4f}",
     )
+
+
+@lru_cache(maxsize=1)
+def _utc(second: int) -> str:
+    """The same for every market of a tick."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00")
 
 
 def lines(samples: Iterable[Sample]) -> bytes:

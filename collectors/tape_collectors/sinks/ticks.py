@@ -36,7 +36,8 @@ def table(part: Part, *, sort: bool = True) -> pa.Table:
     each = np.column_stack([updates["bids"], updates["asks"]]).ravel()
     sides: Any = pa.array(np.tile(np.array([0, 1], np.int8), len(counts)).repeat(each))
     event = updates["event"].repeat(counts)
-    prices, amounts = np.frombuffer(part.prices, np.float64), np.frombuffer(part.amounts, np.float64)
+    levels = np.frombuffer(part.levels, np.float64)
+    prices, amounts = levels[::2], levels[1::2]
     if sort:
         prices, amounts = rising(prices, amounts, each)
     price, amount = decimals(prices), decimals(amounts)
@@ -60,10 +61,19 @@ def rising(prices: Floats, amounts: Floats, each: npt.NDArray[np.int64]) -> tupl
     """The levels sorted within each side of each update. ``each``: how many there are, bids and asks in turn. A price that an update has
     twice keeps its order: the later one counts."""
     side = np.arange(len(each)).repeat(each)
-    if np.all((np.diff(prices) >= 0) | (np.diff(side) > 0)):
+    if _rise(prices, side):
         return prices, amounts
-    order = np.lexsort((prices, side))
+    # One key that nearly stands in order already takes a quarter of the time of two; it may round two prices into one.
+    with np.errstate(over="ignore", invalid="ignore"):
+        least = prices.min()
+        order = np.argsort(side * (prices.max() - least + 1.0) + (prices - least), kind="stable")
+    if not _rise(prices[order], side):
+        order = np.lexsort((prices, side))
     return prices[order], amounts[order]
+
+
+def _rise(prices: Floats, side: npt.NDArray[np.int64]) -> bool:
+    return bool(np.all((prices[1:] >= prices[:-1]) | (side[1:] > side[:-1])))
 
 
 def decimals(values: Floats) -> Any:

@@ -39,6 +39,12 @@ def written(path: Path, batches: list[tuple[int, bool]]) -> list[tuple[int, int]
     return out
 
 
+def test_the_window_leaves_the_cache_to_the_books(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.zst"
+    written(path, [(20_000, False), (1, True)])
+    assert zstandard.get_frame_parameters(path.read_bytes()).window_size == 128 * 1024
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.zst"])
 def test_cut_at_every_byte(tmp_path: Path, suffix: str) -> None:
     whole = tmp_path / f"a{suffix}"

@@ -110,7 +110,7 @@ def test_the_last_of_two_texts_in_one_delta_counts() -> None:
 
 @pytest.mark.parametrize("uniform", [True, False])
 def test_garbage_is_no_level_and_raises_nothing(uniform: bool) -> None:
-    bad_sizes = ["", "x", "nan", "inf", "-1", "-0", "1e400", "é\u0000", "٣x"]
+    bad_sizes = ["", "x", "nan", "inf", "-1", "-0", "1e400", "é\u0000", "٣x", "1,2", "\ud800"]
     bad_prices = ["", "x", "nan", "inf", "-inf", "sNaN", "1e999999", "a.00", ".", "--1.00", "\ud800.00"]
     book = Book()
     book.replace([("9.00", "1")] if uniform else [("9.00", "1"), ("8", "1")], [("11.00", "1")])
@@ -119,6 +119,15 @@ def test_garbage_is_no_level_and_raises_nothing(uniform: bool) -> None:
     assert book.best() == ("9.00", "1", "11.00", "1")
     assert book.within(10.0, 2000.0) == (9.0 if uniform else 17.0, 11.0)
     assert len(book.levels()[0]) == (1 if uniform else 2) and len(book.levels()[1]) == 1
+
+
+@pytest.mark.parametrize("size", ["0.000", "-1"])
+def test_a_band_in_which_nothing_is_left_sums_to_zero(size: str) -> None:
+    book = Book()
+    book.replace([("9.00", "1"), ("8.00", "2")], [("11.00", "1")])
+    assert book.within(10.0, 1500.0)[0] == 9.0
+    book.apply([("9.00", size)], [])
+    assert repr(book.within(10.0, 1500.0)[0]) == "0.0"
 
 
 def test_zero_in_any_decimal_text() -> None:

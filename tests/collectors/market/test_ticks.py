@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Levels, Record
 from tape_archive.format.rotation import HOUR
 from tape_collectors.market import ticks
@@ -50,10 +52,10 @@ def updates(part: Part) -> list[Seen]:
     at = 0
     for row in range(len(part.recv)):
         count = part.bids[row] + part.asks[row]
-        levels = [(repr(part.prices[one]), repr(part.amounts[one])) for one in range(at, at + count)]
+        levels = [(repr(part.levels[2 * one]), repr(part.levels[2 * one + 1])) for one in range(at, at + count)]
         out.append((part.recv[row] - T0, part.first_id[row], part.last_id[row], bool(part.snapshot[row]), levels))
         at += count
-    assert at == len(part) == len(part.amounts)
+    assert 2 * at == 2 * len(part) == len(part.levels)
     return out
 
 
@@ -271,6 +273,31 @@ def test_rule_6_a_size_below_zero_alone() -> None:
     line = Line()
     line.say(1, "a-1", book(100, bids=[("10", "-2")]))
     assert line.rows()[0][4] == [("10.0", "0.0"), ("11.0", "3.0")]
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "0.1", " 5", "1_0", "+5", ".5", "5.", "00.5", "1e5", "0.30000000000000004", "9007199254740993", "1.0e-320"]
+)
+def test_rule_6_a_number_is_what_python_reads(text: str) -> None:
+    line = Line()
+    line.say(1, "a-1", book(100, bids=[("3", "1"), (text, text), ("4", "1")]))
+    assert line.rows()[0][4] == [("3.0", "1.0"), (repr(float(text)), repr(float(text))), ("4.0", "1.0"), ("11.0", "3.0")]
+
+
+@pytest.mark.parametrize("text", ["5,6", "5],[6", "", " ", "null", '"5"', "1e999", "NaN"])
+def test_rule_6_a_text_is_no_more_than_one_number(text: str) -> None:
+    line = Line()
+    line.say(1, "a-1", book(100, bids=[("3", "1"), (text, "2"), ("4", text), ("5", "1")]))
+    assert line.rows()[0][4] == [("3.0", "1.0"), ("4.0", "0.0"), ("5.0", "1.0"), ("11.0", "3.0")]
+
+
+def test_rule_4_the_records_tell_the_time_of_a_line() -> None:
+    line = Line()
+    line.say(1, "a-1", book(100, 1))
+    assert line.ticks.due() == T0 // HOUR * HOUR + HOUR - 1
+    line.ticks.record(BTC[0], "a-1", delta(101, 7))
+    line.ticks.record(BTC[0], "a-1", delta(102, 5))
+    assert [row[0] for row in line.rows()] == [1, 7, 7]
 
 
 def test_a_run_that_begins_anew_knows_nothing() -> None:

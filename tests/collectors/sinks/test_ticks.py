@@ -135,6 +135,12 @@ def test_prices_rise_within_a_side_and_the_later_of_two_equal_ones_stays_later()
     assert ticks.rising(got[0], got[1], np.array([4, 1, 1], np.int64))[0] is got[0], "nothing is copied that is in order"
 
 
+@pytest.mark.parametrize("far", [1e17, 1.7e308])
+def test_prices_that_one_key_cannot_tell_apart_rise_too(far: float) -> None:
+    prices, each = np.array([2.0, 1, far, -far, 2, 1.5]), np.array([3, 3], np.int64)
+    assert ticks.rising(prices, prices, each)[0].tolist() == [1, 2, far, -far, 1.5, 2]
+
+
 def test_a_part_that_is_there_is_left(tmp_path: Path) -> None:
     path = ticks.write(tmp_path, part([("1", "1")]))
     path.write_bytes(b"as it was")

@@ -26,6 +26,7 @@ _MOST_NAMES = 4096
 #: a snapshot that was asked for and never came is asked again: 600 snapshots take 25 minutes of the spot budget
 ASK_AGAIN_NS = 1800 * SECOND
 _SPARSE = ("forceOrder", "contractInfo", "blockTrade", "referencePrice")
+_HEAD, _DATA = b'{"stream":"', b'","data":'
 #: channel of a frame that has no stream name, by its ``e``
 _RAW = {
     "depthUpdate": "depth",
@@ -49,6 +50,7 @@ class BinanceFeed:
         self._header = wire.HEADER_PU if rule.by_pu else wire.HEADER
         self._depths: dict[str, DepthBook] = {}
         self._by_symbol: dict[str, list[DepthBook]] = {}
+        #: by all that stands before the payload in a combined frame
         self._handlers: dict[bytes, tuple[Counted, Handler]] = {}
         #: every stream that ever was: one that is left and wanted again goes on with its sequence, as a replay (which knows no wants) does
         self._known: dict[str, Counted] = {}
@@ -124,35 +126,36 @@ class BinanceFeed:
     def receive(self, t: int, data: bytes) -> Output:
         """One frame of a combined or raw connection."""
         try:
-            if data.startswith(b'{"stream":"'):
-                end = data.find(b'"', 11)
-                if data.startswith(b'","data":', end) and data.endswith(b"}"):
-                    known = self._handlers.get(data[11:end])
-                    try:
-                        if known is None:
-                            return self._streamed(t, data[11:end], data[end + 9 : -1])
-                        # The usual case of ``_streamed``, without a call: this runs for every frame.
-                        stream, handler = known
-                        output = handler(t, stream, data[end + 9 : -1])
-                        stream.frames += 1
-                        stream.last_t = t
-                        if not stream.first_t:
-                            stream.first_t = t
-                        return output
-                    except msgspec.DecodeError:
-                        # Perhaps a wrapper with more keys: look at it as a whole.
-                        return self._other(t, data)
+            # All that stands before the payload of a combined frame tells the stream: what is known is not looked at any closer.
+            at = data.find(b'"', 11) + 9
+            known = self._handlers.get(data[:at])
+            if data.endswith(b"}") and (known is not None or (data.startswith(_HEAD) and data.startswith(_DATA, at - 9))):
+                try:
+                    if known is None:
+                        return self._streamed(t, data[11 : at - 9], data[at:-1])
+                    # The usual case of ``_streamed``, without a call: this runs for every frame.
+                    stream, handler = known
+                    output = handler(t, stream, data[at:-1])
+                    stream.frames += 1
+                    stream.last_t = t
+                    if not stream.first_t:
+                        stream.first_t = t
+                    return output
+                except msgspec.DecodeError:
+                    # Perhaps a wrapper with more keys: look at it as a whole.
+                    return self._other(t, data)
             return self._other(t, data)
         except BROKEN as error:
             return [Unknown(t, f"binance: {str(error)[:120]}")], ()
 
     def _streamed(self, t: int, name: bytes, payload: bytes) -> Output:
-        known = self._handlers.get(name)
+        head = _HEAD + name + _DATA
+        known = self._handlers.get(head)
         if known is None:
             text = msgspec.json.decode(b'"' + name + b'"', type=str)
             if text == "!serverShutdown":
                 return self._shutdown(t)
-            known = self._known_handler(name, text)
+            known = self._known_handler(head, text)
         stream, handler = known
         output = handler(t, stream, payload)
         stream.frames += 1
@@ -161,12 +164,12 @@ class BinanceFeed:
             stream.first_t = t
         return output
 
-    def _known_handler(self, name: bytes, text: str) -> tuple[Counted, Handler]:
+    def _known_handler(self, head: bytes, text: str) -> tuple[Counted, Handler]:
         stream = self._stream(text)
         self.streams.setdefault(text, stream)
         known = stream, self._handler(stream.channel)
         if len(self._handlers) < 2 * _MOST_NAMES:
-            self._handlers[name] = known
+            self._handlers[head] = known
         return known
 
     def _handler(self, channel: str) -> Handler:
