@@ -189,7 +189,7 @@ def test_every_type_as_it_was_sent_while_symbols_come_and_go(tmp_path: Path) -> 
             until(lambda: ask(f"{rest}/control/status")["streams"] >= 11 * (symbols + 6), child)
             ask(f"{rest}/control/delist?count=9", b"")
             until(lambda: ask(f"{rest}/control/status")["frames"] > 6000, child)
-            until(lambda: "liquidations" in str(ask(f"{rest}/control/ledger")), child)
+            until(lambda: "forceOrder" in str(ask(f"{rest}/control/ledger")), child)
             ask(f"{rest}/control/ledger/stop", b"")
             ledger = ask(f"{rest}/control/ledger")
             sent = ask(f"{rest}/control/status")["frames"]

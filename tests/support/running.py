@@ -35,7 +35,7 @@ class Run:
         self.root = root
         self.venue = venue
         self.simulator = Simulator([venue], symbols=SYMBOLS, seed=5)
-        self.settings = {"first_frame_s": 1.5, "silence_s": 1.5, **settings}
+        self.settings = {"first_frame_s": 3.0, "silence_s": 3.0, **settings}
         self.code = -1
         self.fills: dict[str, set[tuple[float, float, str]]] = {symbol: set() for symbol in SYMBOLS}
         self._wait = wait

@@ -55,6 +55,9 @@ async def test_a_snapshot_joins_at_any_moment_and_the_book_stays_uncrossed(futur
             snapshots = []
             for _ in range(6):
                 snapshots.append((await get(server.rest + path, symbol="L0000USDT", limit=5000))[1])
+                # What was sent before the snapshot, which may be much, and forty after it.
+                while updates[-1]["u"] <= snapshots[-1]["lastUpdateId"]:
+                    updates.append(json.loads(await text(client))["data"])
                 updates += [json.loads(await text(client))["data"] for _ in range(40)]
     finally:
         await server.stop()
