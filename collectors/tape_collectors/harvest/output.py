@@ -92,9 +92,10 @@ class HarvestOutput:
         self._begun = begun
         self.harvest.begin(t, begun)
 
-    def advance(self, t: int) -> None:
+    def advance(self, t: int) -> bool:
         """Tape time is ``t`` now."""
         self.harvest.advance(t)
+        return True
 
     def due(self) -> int:
         """Features follow every line."""

@@ -233,11 +233,16 @@ class Sampler:
     def advance(self, t: int) -> Iterator[list[Sample]]:
         """The samples of every tick before ``t``, a list a tick. Call it with each line's ``t`` before the line itself."""
         while self.next_tick < t:
-            tick = self.next_tick
-            silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
-            self.next_tick += self.interval
-            yield [self._sample(market, tick, silent) for market in self.markets.values()]
+            yield list(self.tick(t))
         self._last_t = t
+
+    def tick(self, t: int) -> Iterator[Sample]:
+        """The samples of the next tick, which is before ``t``, one by one. Until all are made nothing else may be told, but ``t`` again."""
+        tick = self.next_tick
+        silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
+        self.next_tick += self.interval
+        for market in self.markets.values():
+            yield self._sample(market, tick, silent)
 
     def heard(self, t: int) -> None:
         """A line came at ``t`` and no tick is due."""

@@ -47,9 +47,10 @@ class TickOutput:
         self._begun = begun
         self.ticks.begin(t, begun)
 
-    def advance(self, t: int) -> None:
+    def advance(self, t: int) -> bool:
         """Tape time is ``t`` now."""
         self.ticks.advance(t)
+        return True
 
     def due(self) -> int:
         """When the hour is over: of all else a line's records tell the time."""
