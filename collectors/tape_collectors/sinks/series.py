@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from tape_archive.format import cursor
 from tape_archive.format.records import Record
 from tape_collectors.market.sampler import Sample, Sampler, Setup
 from tape_collectors.sinks.csv import CsvFile, lines
-
-#: so many rows are made at a time: a tick of hundreds of markets takes a fifth of a second
-PIECE = 4
 
 
 class Series:
@@ -29,25 +25,25 @@ class Series:
         self._tick = 0
         self._samples: Iterator[Sample] | None = None
         self._made: list[bytes] = []
-        self._rows = 0
 
     def begin(self, t: int, begun: int) -> None:
         """A run begins."""
         self.sampler.start(t, begun)
 
     def advance(self, t: int) -> bool:
-        """Make the rows of every tick before ``t``, ``PIECE`` at a time; those of one tick are written together."""
+        """Make the rows of every tick before ``t``, one at a time: those of hundreds of markets take a fifth of a second. The rows of one
+        tick are written together."""
         if self._samples is None:
             self._tick = self.sampler.next_tick
             if t <= self._tick:
                 self.sampler.heard(t)
                 return True
             self._samples = self.sampler.tick(t)
-        samples = list(islice(self._samples, PIECE))
-        self._made.append(lines(samples))
-        self._rows += len(samples)
-        if len(samples) < PIECE:
+        sample = next(self._samples, None)
+        if sample is None:
             self._write()
+        else:
+            self._made.append(lines((sample,)))
         return False
 
     def due(self) -> int:
@@ -55,8 +51,8 @@ class Series:
         return self.sampler.next_tick
 
     def _write(self) -> None:
-        rows = self._tick, b"".join(self._made), self._rows
-        self._samples, self._made, self._rows = None, [], 0
+        rows = self._tick, b"".join(self._made), len(self._made)
+        self._samples, self._made = None, []
         if self.held:
             self._waiting.append(rows)
         else:

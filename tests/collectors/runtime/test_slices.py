@@ -21,7 +21,7 @@ from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.series import derive
 from tape_collectors.sinks.csv import committed, lines
 from tape_collectors.sinks.fanout import Fanout
-from tape_collectors.sinks.series import PIECE, Series
+from tape_collectors.sinks.series import Series
 from tape_collectors.venues import load
 from tape_collectors.venues.protocol import Group
 
@@ -29,7 +29,7 @@ SECOND = 10**9
 MS = 10**6
 HOUR = 1_800_000_000 * SECOND
 VENUE = "bybit_linear"
-COUNT = 10 * PIECE
+COUNT = 12
 SYMBOLS = [f"M{number:02}USDT" for number in range(COUNT)]
 SETUP = Setup(tuple((VENUE, symbol) for symbol in SYMBOLS))
 GROUP = Group("public", "", tuple(f"orderbook.50.{symbol}" for symbol in SYMBOLS))
@@ -104,7 +104,7 @@ async def test_frames_that_come_while_a_tick_is_made_are_on_the_tape_before_it_i
         machine.recorder.work(0.0)
         turns += 1
         assert machine.written() == before + 1, "appended by the next turn of the loop, whatever is being made"
-    assert turns > COUNT // PIECE
+    assert turns > COUNT
     assert machine.frames() == COUNT + turns
     machine.recorder.close()
     machine.series.file.close()
@@ -121,7 +121,7 @@ async def test_rows_are_the_same_however_short_the_slices_are(tmp_path: Path, mo
         # A turn of the hour is among them, and a tick in the middle of which decoding falls behind.
         machine.now += SECOND * 2
         machine.change()
-        for _ in range(COUNT):
+        for _ in range(3 * COUNT):
             machine.frame(SYMBOLS[0])
             machine.recorder.work(0.0)
             behind += machine.recorder.behind
@@ -178,7 +178,7 @@ def test_the_rows_of_a_silence_of_hours_are_made_by_pieces_too(tmp_path: Path) -
     while not series.advance(HOUR + 100 * SECOND + 1):
         pieces += 1
         assert series.due() <= HOUR + 101 * SECOND
-    assert pieces == 100 * (COUNT // PIECE + 1)
+    assert pieces == 100 * (COUNT + 1)
     sampler = Sampler(SETUP)
     sampler.start(HOUR, HOUR)
     expected: list[list[Sample]] = list(sampler.advance(HOUR + 100 * SECOND + 1))
