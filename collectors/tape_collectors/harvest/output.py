@@ -93,7 +93,9 @@ class HarvestOutput:
         self.harvest.begin(t, begun)
 
     def advance(self, t: int) -> bool:
-        """Tape time is ``t`` now."""
+        """Tape time is ``t`` now. Decoding waits while too many rows wait to be written; the tape does not."""
+        if not self.files.room():
+            return False
         self.harvest.advance(t)
         return True
 

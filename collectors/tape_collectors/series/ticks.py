@@ -48,7 +48,9 @@ class TickOutput:
         self.ticks.begin(t, begun)
 
     def advance(self, t: int) -> bool:
-        """Tape time is ``t`` now."""
+        """Tape time is ``t`` now. Decoding waits while too many rows wait to be written; the tape does not."""
+        if not self.files.room():
+            return False
         self.ticks.advance(t)
         return True
 

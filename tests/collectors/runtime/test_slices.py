@@ -14,11 +14,12 @@ from tape_archive.format.layout import segments
 from tape_archive.format.lines import parse
 from tape_archive.format.read import read_lines
 from tape_archive.format.tape import Tape
-from tape_collectors.market.sampler import Sample, Sampler, Setup
+from tape_collectors.market.sampler import Sample, Sampler, Setup, TickSetup
 from tape_collectors.runtime import recorder as runtime
 from tape_collectors.runtime.recorder import Recorder
 from tape_collectors.runtime.tapes import TapeIntake
 from tape_collectors.series import derive
+from tape_collectors.series.ticks import TickOutput
 from tape_collectors.sinks.csv import committed, lines
 from tape_collectors.sinks.fanout import Fanout
 from tape_collectors.sinks.series import Series
@@ -49,7 +50,8 @@ class Machine:
         self.root = root
         self.now = HOUR - 5 * SECOND
         self.series = Series(root, SETUP)
-        self.recorder = Recorder(TapeClock(lambda: self.now, lambda: self.now), Fanout([self.series]))
+        self.ticks = TickOutput(root, self.series.sampler, TickSetup())
+        self.recorder = Recorder(TapeClock(lambda: self.now, lambda: self.now), Fanout([self.ticks, self.series]))
         described = {"venue": VENUE, "run": "r", "setup": msgspec.to_builtins(SETUP)}
         self.intake = TapeIntake(self.recorder, VENUE, Tape(root, VENUE, GROUP.name), load(VENUE).feed, lambda: described)
         self.number = 0
@@ -168,6 +170,24 @@ async def test_a_segment_that_begins_in_the_middle_of_a_tick_has_no_checkpoint(t
     machine.series.file.close()
     heads = [parse(next(read_lines(segment.file))).fields["checkpoint"] for segment in segments(tmp_path, VENUE)]
     assert heads == [True, False]
+    assert machine.rows() == machine.rebuilt(tmp_path / "again")
+
+
+async def test_while_a_slow_disk_holds_up_tick_parquet_frames_are_appended_and_wait_to_be_decoded(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.begin()
+    room, machine.ticks.files.room = machine.ticks.files.room, lambda: False  # type: ignore[method-assign]
+    before, decoded = machine.written(), machine.recorder.decoded
+    machine.now += SECOND
+    for number in range(20):
+        machine.frame(SYMBOLS[0])
+        machine.recorder.work(0.0)
+        assert machine.written() == before + number + 1
+    assert machine.recorder.decoded == decoded
+    machine.ticks.files.room = room  # type: ignore[method-assign]
+    machine.recorder.close()
+    machine.series.file.close()
+    machine.ticks.stop(True)
     assert machine.rows() == machine.rebuilt(tmp_path / "again")
 
 
