@@ -131,11 +131,11 @@ async def test_a_decoder_that_falls_behind_goes_on_from_the_tape(tmp_path: Path,
     machines: list[recorder.Recorder] = []
     take, one = recorder.Recorder._catch_up, recorder.Recorder._one
 
-    def slow(self: recorder.Recorder, entry: object) -> None:
+    def slow(self: recorder.Recorder, entry: object) -> bool:
         machines[:] = [self]
         if self.decoded > 300 and len(behind) < 20:
             time.sleep(0.02)
-        one(self, entry)  # type: ignore[arg-type]
+        return one(self, entry)  # type: ignore[arg-type]
 
     def watched(self: recorder.Recorder, seconds: float) -> None:
         behind.append(self.frames)

@@ -92,9 +92,12 @@ class HarvestOutput:
         self._begun = begun
         self.harvest.begin(t, begun)
 
-    def advance(self, t: int) -> None:
-        """Tape time is ``t`` now."""
+    def advance(self, t: int) -> bool:
+        """Tape time is ``t`` now. Decoding waits while too many rows wait to be written; the tape does not."""
+        if not self.files.room():
+            return False
         self.harvest.advance(t)
+        return True
 
     def due(self) -> int:
         """Features follow every line."""

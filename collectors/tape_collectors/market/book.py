@@ -203,7 +203,12 @@ class Side:
         self._window = kept
 
     def _sorted(self) -> list[tuple[float, str]]:
-        rows = [(self.sign * _number(price), price) for price, size in self.levels.items() if 0.0 < _number(size) < math.inf]
+        held, sign = self.levels, self.sign
+        prices, sizes = numbers(list(held)), numbers(list(held.values()))
+        if prices is not None and sizes is not None:
+            found = zip(prices, sizes, held, strict=True)
+            return sorted([(sign * value, price) for value, size, price in found if 0.0 < size < math.inf and value < math.inf])
+        rows = [(sign * _number(price), price) for price, size in held.items() if 0.0 < _number(size) < math.inf]
         return sorted(row for row in rows if math.isfinite(row[0]))
 
     def _levels(self) -> Iterator[tuple[float, str, str]]:

@@ -133,11 +133,13 @@ class Market:
             self.why, self.trouble = record.why, ""
             self._proof(record.t, any(other.book is not None for other in self.sides.values()))
 
-    def closed(self, t: int, s: str, why: str) -> None:
-        """Epoch ``s`` is over."""
-        if self.sides.pop(s, None) is not None:
+    def closed(self, t: int, s: str, why: str) -> object:
+        """Epoch ``s`` is over. Gives what was known by it: to let go of a book takes a while."""
+        side = self.sides.pop(s, None)
+        if side is not None:
             self.why, self.trouble = f"disconnected: {why}", ""
             self._proof(t, any(other.book is not None for other in self.sides.values()))
+        return side
 
     def coverage(self, tick: int, interval: int) -> float:
         """The share of the interval that ends at ``tick`` in which a proven book was there; starts the next interval."""
@@ -194,6 +196,8 @@ class Sampler:
         self.interval = round(SECOND / setup.hz)
         self.markets = {key: Market(*key) for key in setup.markets}
         self.next_tick = 0
+        #: what is to be let go of, one with each sample: hundreds of books at once take a tenth of a second
+        self._gone: list[object] = []
         self._first = 0
         self._last_t = 0
 
@@ -221,8 +225,8 @@ class Sampler:
     def closed(self, venue: str, t: int, s: str, why: str) -> None:
         """Epoch ``s`` of ``venue`` is over."""
         for market in self.markets.values():
-            if market.venue == venue:
-                market.closed(t, s, why)
+            if market.venue == venue and (side := market.closed(t, s, why)) is not None:
+                self._gone.append(side)
 
     def trouble(self, venue: str, where: str, why: str) -> None:
         """Something is wrong with the venue."""
@@ -233,11 +237,18 @@ class Sampler:
     def advance(self, t: int) -> Iterator[list[Sample]]:
         """The samples of every tick before ``t``, a list a tick. Call it with each line's ``t`` before the line itself."""
         while self.next_tick < t:
-            tick = self.next_tick
-            silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
-            self.next_tick += self.interval
-            yield [self._sample(market, tick, silent) for market in self.markets.values()]
+            yield list(self.tick(t))
         self._last_t = t
+
+    def tick(self, t: int) -> Iterator[Sample]:
+        """The samples of the next tick, which is before ``t``, one by one. Until all are made nothing else may be told, but ``t`` again."""
+        tick = self.next_tick
+        silent = t - self._last_t > SILENCE and tick > self._last_t + SILENCE
+        self.next_tick += self.interval
+        for market in self.markets.values():
+            yield self._sample(market, tick, silent)
+            if self._gone:
+                self._gone.pop()
 
     def heard(self, t: int) -> None:
         """A line came at ``t`` and no tick is due."""

@@ -4,8 +4,9 @@ Connections hand over frames as they are read. The first frame of a wake-up sche
 for each tape, and only then decodes, in the order of the stamps. Tape time is one clock for all tapes of the process, so the live order
 and the order in which a reader merges the tapes are the same.
 
-Decoding has a time slice for each turn of the loop. What it cannot do at once waits in memory, up to ``LIMIT`` bytes; past that nothing is
-kept but the place on the tape, and decoding goes on from the tape until it has caught up. Nothing is dropped and the tape never waits.
+Decoding has a time slice for each turn of the loop, and so has what consumers make when tape time passes (the rows of a tick): they do it
+by pieces. What cannot be done at once waits in memory, up to ``LIMIT`` bytes; past that nothing is kept but the place on the tape, and
+decoding goes on from the tape until it has caught up. Nothing is dropped and the tape never waits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,8 +91,9 @@ class Consumer(Protocol):
         """A run begins; nothing is known."""
         ...
 
-    def advance(self, t: int) -> None:
-        """Tape time is ``t`` now."""
+    def advance(self, t: int) -> bool:
+        """Tape time is ``t`` now. False: a piece of what comes of it is done (some milliseconds), and there is more; it is told the same
+        ``t`` again before anything else."""
         ...
 
     def due(self) -> int:
@@ -141,6 +144,8 @@ class Recorder:
         self._pending_bytes = 0
         self._due = self._last = self._told = 0
         self._behind: Iterator[Entry] | None = None
+        #: read from the tape, and not decoded yet: what comes of its time is not done
+        self._held: tuple[Entry, ...] = ()
         self._scheduled = False
         self._decoding = False
         self.closed = False
@@ -236,9 +241,9 @@ class Recorder:
     def _drain(self, seconds: float) -> None:
         """Decode all that is there, and what comes of it, if it can be done in so many seconds; all lines are written in any case."""
         until = time.perf_counter() + seconds
-        self.work()
-        while (self._pending or self._behind is not None or self.batch) and time.perf_counter() < until:
-            self.work(1.0)
+        self.work(min(SLICE_S, seconds))
+        while (self._pending or self._behind is not None or self.batch) and (left := until - time.perf_counter()) > 0:
+            self.work(left)
         self._write()
 
     def tick(self) -> None:
@@ -286,10 +291,14 @@ class Recorder:
         count = size = 0
         while pending:
             entry = pending.popleft()
-            size += len(entry[3])
-            one(entry)
-            count += 1
-            if not count & 15 and time.perf_counter() > until:
+            if one(entry):
+                size += len(entry[3])
+                count += 1
+                if count & 15:
+                    continue
+            else:
+                pending.appendleft(entry)
+            if time.perf_counter() > until:
                 break
         self.decoded += count
         self._pending_bytes -= size
@@ -303,10 +312,11 @@ class Recorder:
             self._scheduled = True
             self._loop.call_soon(self.flush)
 
-    def _one(self, entry: Entry) -> None:
+    def _one(self, entry: Entry) -> bool:
+        """Decode one thing. False: not yet, there is more to do for its time."""
         intake, t, s, data, what = entry
-        if t > self._due:
-            self.advance(t)
+        if t > self._due and not self._advance(t):
+            return False
         self._last = t
         if what is None:
             feed = intake.replay.feeds.get(s)
@@ -317,18 +327,26 @@ class Recorder:
             intake.replied(t, what, data)
         else:
             intake.marked(t, s, what)
+        return True
 
     def advance(self, t: int) -> None:
-        """Tell the consumer of the time of a line, and first that of the one before, if it was not told: silences are judged by it."""
+        """Tell the consumer of the time of a line that is not decoded, and let it do all that comes of it."""
+        while not self._advance(t):
+            pass
+
+    def _advance(self, t: int) -> bool:
+        """Tell the time of a line, and first that of the one before, if it was not told: silences are judged by it."""
         consumer = self.consumer
         if consumer is None:
             self._due = NEVER
-            return
-        if self._last > self._told:
-            consumer.advance(self._last)
-        consumer.advance(t)
-        self._told = t
+            return True
+        for each in (self._last, t):
+            if each > self._told:
+                if not consumer.advance(each):
+                    return False
+                self._told = each
         self._due = consumer.due()
+        return True
 
     def _fall_behind(self) -> None:
         # Whatever waits is on the tape: keep the time of the first of it, and forget the rest.
@@ -340,8 +358,13 @@ class Recorder:
     def _catch_up(self, seconds: float) -> None:
         assert self._behind is not None
         until = time.perf_counter() + seconds
-        for count, entry in enumerate(self._behind):
-            self._one(entry)
+        held, self._held = self._held, ()
+        for count, entry in enumerate(chain(held, self._behind)):
+            while not self._one(entry):
+                if time.perf_counter() > until:
+                    self._held = (entry,)
+                    self._again()
+                    return
             self.decoded += 1
             if not count & 15 and time.perf_counter() > until:
                 self._again()

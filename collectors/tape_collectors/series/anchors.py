@@ -97,7 +97,7 @@ class Anchors:
     def begin(self, t: int, begun: int) -> None:
         """A run begins."""
 
-    def advance(self, t: int) -> None:
+    def advance(self, t: int) -> bool:
         """Compare what can be compared now."""
         for key, (s, intake, anchor) in list(self._open.items()) if self._open else ():
             side = self._sampler.markets[key].sides.get(s)
@@ -107,6 +107,7 @@ class Anchors:
                 del self._open[key]
                 if (comparison := anchor.compare(*side.book.levels())) is not None:
                     self._judge(t, key, s, intake, comparison)
+        return True
 
     def due(self) -> int:
         """Every line may complete a comparison that is open."""

@@ -47,9 +47,12 @@ class TickOutput:
         self._begun = begun
         self.ticks.begin(t, begun)
 
-    def advance(self, t: int) -> None:
-        """Tape time is ``t`` now."""
+    def advance(self, t: int) -> bool:
+        """Tape time is ``t`` now. Decoding waits while too many rows wait to be written; the tape does not."""
+        if not self.files.room():
+            return False
         self.ticks.advance(t)
+        return True
 
     def due(self) -> int:
         """When the hour is over: of all else a line's records tell the time."""

@@ -79,12 +79,15 @@ class CsvFile:
         self.rows = 0
 
     def write(self, samples: Sequence[Sample]) -> None:
-        """Append the rows of one tick by one ``write``. Raises DiskFull; a row torn by it is cut off again."""
-        path = csv_path(self.root / self.setup.out, self.setup.split_hours, samples[0].tick)
+        """Append the rows of one tick."""
+        self.append(samples[0].tick, lines(samples), len(samples))
+
+    def append(self, tick: int, data: bytes, rows: int) -> None:
+        """Append all ``lines`` of one tick by one ``write``. Raises DiskFull; a row torn by it is cut off again."""
+        path = csv_path(self.root / self.setup.out, self.setup.split_hours, tick)
         if path != self.path:
             self.close()
             self._open(path)
-        data = lines(samples)
         try:
             written = os.write(self._fd, data)
         except OSError as error:
@@ -93,7 +96,7 @@ class CsvFile:
             os.ftruncate(self._fd, self.size)
             raise DiskFull(f"{path}: only {written} of {len(data)} bytes could be written; free some space")
         self.size += written
-        self.rows += len(samples)
+        self.rows += rows
 
     def outputs(self) -> dict[str, int]:
         """For the cursor: the open file, relative to the root, and its committed size."""

@@ -20,10 +20,9 @@ class Fanout:
         for consumer in self.consumers:
             consumer.begin(t, begun)
 
-    def advance(self, t: int) -> None:
-        """Tape time is ``t`` now."""
-        for consumer in self.consumers:
-            consumer.advance(t)
+    def advance(self, t: int) -> bool:
+        """Tape time is ``t`` now. The next one hears of it when the one before is done; those before hear it again with each piece."""
+        return all(consumer.advance(t) for consumer in self.consumers)
 
     def due(self) -> int:
         """When the first of them has something to do."""

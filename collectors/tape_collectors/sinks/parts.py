@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 P = TypeVar("P", bound=Sized)
+#: a part takes longer; more would hold up whoever reads sockets
+PATIENCE_S = 0.002
 
 
 class PartFiles(Generic[P]):
@@ -25,8 +27,16 @@ class PartFiles(Generic[P]):
         self._thread = ThreadPoolExecutor(1, name)
 
     def take(self, part: P) -> None:
-        """Write it soon. Waits only while more than ``most_rows`` rows wait. Raises what an earlier write raised."""
+        """Write it soon. Never waits: before more is made, ask for ``room``. Raises what an earlier write raised."""
         self._do(len(part), lambda: self._write(part))
+
+    def room(self) -> bool:
+        """Whether more may be made: at most ``most_rows`` rows wait to be written. Waits a little for it, never for a whole part."""
+        if self._rows <= self.most_rows:
+            return True
+        wait([self._waiting[0][1]], PATIENCE_S)
+        self._reap()
+        return self._rows <= self.most_rows
 
     def then(self, job: Callable[[], None]) -> None:
         """Do this when all parts taken so far are on the disk."""
@@ -35,12 +45,13 @@ class PartFiles(Generic[P]):
     def close(self) -> None:
         """Wait until all is written."""
         try:
-            self._reap(0)
+            wait([done for _, done in self._waiting])
+            self._reap()
         finally:
             self._thread.shutdown(cancel_futures=True)
 
     def _do(self, rows: int, job: Callable[[], None]) -> None:
-        self._reap(self.most_rows)
+        self._reap()
         self._rows += rows
         self._waiting.append((rows, self._thread.submit(self._run, job)))
 
@@ -54,8 +65,8 @@ class PartFiles(Generic[P]):
             self._failed = True
             raise
 
-    def _reap(self, most: int) -> None:
-        while self._waiting and (self._rows > most or most == 0 or self._waiting[0][1].done()):
+    def _reap(self) -> None:
+        while self._waiting and self._waiting[0][1].done():
             rows, done = self._waiting.popleft()
             self._rows -= rows
             done.result()

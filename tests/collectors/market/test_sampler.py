@@ -122,3 +122,22 @@ def test_rule_5_sums_do_not_depend_on_order() -> None:
 def test_an_empty_side_is_said() -> None:
     tape = Tape().line(100.2, snapshot(100.2)).line(100.4, delta(100.4, 2, [("99", "0")]))
     assert tape.upto(101.1)[-1].err.startswith("BookEmpty")
+
+
+def test_the_books_of_a_connection_that_is_over_are_let_go_of_one_with_each_sample() -> None:
+    gone: list[str] = []
+
+    class Price(str):
+        def __del__(self) -> None:
+            gone.append(str(self))
+
+    sampler = Sampler(Setup(tuple(("v", symbol) for symbol in "ABC")))
+    sampler.start(at(100), at(100))
+    for symbol in "ABC":
+        sampler.record("v", "c-1", BookSnapshot(at(100.1), at(100.1), symbol, "depth", 1, [(Price("99"), "1")], [("101", "1")]))
+    sampler.closed("v", at(100.2), "c-1", "gone")
+    assert gone == []
+    samples = sampler.tick(at(101.1))
+    assert "disconnected" in next(samples).err
+    assert [next(samples, None) is None for _ in range(3)] == [False, False, True]
+    assert len(gone) == 3

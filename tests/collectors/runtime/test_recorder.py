@@ -39,11 +39,12 @@ class Watch:
     def begin(self, t: int, begun: int) -> None:
         """Nothing to do."""
 
-    def advance(self, t: int) -> None:
+    def advance(self, t: int) -> bool:
         """The promise itself."""
         assert t in self.times(), "told of a time that no line has yet"
         assert not self.told or t > self.told[-1], "told out of the order of the tapes"
         self.told.append(t)
+        return True
 
     def record(self, venue: str, s: str, record: Record) -> None:
         """Nothing to do."""

@@ -24,11 +24,11 @@ async def test_a_decoder_that_fell_behind_reads_the_windows_too(tmp_path: Path, 
     behind = 0
     one = runtime.Recorder._one
 
-    def seen(recorder: runtime.Recorder, entry: runtime.Entry) -> None:
+    def seen(recorder: runtime.Recorder, entry: runtime.Entry) -> bool:
         nonlocal behind
         behind += recorder.behind
         decoded[entry[1], entry[2]] += entry[4] is None
-        one(recorder, entry)
+        return one(recorder, entry)
 
     monkeypatch.setattr(runtime.Recorder, "_one", seen)
     monkeypatch.setattr(runtime, "SLICE_S", 0.0)
