@@ -28,8 +28,12 @@ record: $(VENV)/.installed ## the same against the live venues, until Ctrl-C
 	  trap 'kill $$poly 2>/dev/null; wait $$poly' EXIT INT TERM; \
 	  $(BIN)/cex-record --root $(RECORD_ROOT)
 
+# Whole programs, mostly in processes of their own, which coverage does not trace; those that it does would take more than twice as long.
+WHOLE := tests/flow tests/faults tests/conformance tests/deploy
+
 test: $(VENV)/.installed ## what CI runs
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(WHOLE)
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=term:skip-covered
 
 fuzz: $(VENV)/.installed ## 200,000 mutated frames a decoder; without the tracer of coverage, which takes five times as long
 	TAPE_FUZZ=$(or $(TAPE_FUZZ),200000) $(BIN)/python -m pytest -q -n 2 -m "fuzz and not long"
