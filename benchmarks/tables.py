@@ -29,7 +29,7 @@ from tape_archive.tables import Cursor, Tables, ddl, open_tables
 from tape_archive.tables.batch import conform
 from tape_archive.tables.clickhouse import ClickHouseTables
 from tape_archive.tables.laws import ALWAYS, SECOND, candles
-from tape_archive.tables.parquet import LISTS, OPTIONS, encode
+from tape_archive.tables.part_files import LISTS, OPTIONS, encode
 from tape_archive.tables.schema import EXCHANGE, SPECS
 from tests.support.postgres import Postgres
 

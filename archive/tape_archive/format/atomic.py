@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from tape_archive.format.errors import DiskFull, StoreDenied, StoreError, TapeError
@@ -46,20 +47,28 @@ def sync_folder(path: Path) -> None:
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace a file as a whole: a reader sees the old or the new. Raises DiskFull or another StoreError."""
+    write_atomic_by(path, lambda temporary: temporary.write_bytes(content), durable=durable)
+
+
+def write_atomic_by(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
+    """The same for content that is too large to be in memory: ``write`` puts it where it is told to."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
+        write(temporary)
+        if durable:
+            _sync_file(temporary)
         temporary.replace(path)
         if durable:
             sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise failure(path, error) from None
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sweep(folder: Path) -> int:

@@ -1,16 +1,13 @@
 """Tables as Parquet files under a root: no server, no other process. See ``parts`` for names and what counts.
 
 Readers need no lock and may be anywhere: they read the cursors, then the folders. One process writes under a writer's name (a lock file
-says so). The writer merges its small parts as they grow in number (32 become one, and 32 of those); what was merged is deleted one merge
-later, so that a reader that has just listed a folder finds its files.
+says so), and merges its small parts beside the inserts (``merging``).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,44 +16,23 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from tape_archive.format.atomic import failure, make_folder, sweep, sync_folder, write_atomic
-from tape_archive.format.errors import Busy, Corrupt, DiskFull, StoreError, StoreFull, StoreUnavailable, TapeError
+from tape_archive.format.errors import Busy, DiskFull, StoreError, StoreFull, StoreUnavailable
 from tape_archive.format.layout import element
 from tape_archive.format.lock import Lock
-from tape_archive.tables import parts
+from tape_archive.tables import part_files, parts
 from tape_archive.tables.batch import Rows, conform, latest, schema_of
 from tape_archive.tables.laws import Found, Gap, Ids, Law, Life
-from tape_archive.tables.parts import Part
+from tape_archive.tables.merging import Merger, working
 from tape_archive.tables.schema import SPECS, VERSION, Spec, spec_of
 from tape_archive.tables.search import columns_of, nanoseconds, seen, verdict
 from tape_archive.tables.tables import Cursor, Proof, filters, proof_of, standing
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: parts that are larger together are left as they are, bytes
-MOST = 64 << 20
 _TRIES = 50
-
-#: chosen by benchmarks/tables.py
-OPTIONS: Mapping[str, Any] = {"compression": "zstd", "compression_level": 1, "version": "2.6", "row_group_size": 1 << 17}
-#: lists of levels become a fifth smaller by it, and cost no more; other rows a twentieth, and cost half as much again
-LISTS: Mapping[str, Any] = {**OPTIONS, "compression_level": 3}
-
-
-def encode(spec: Spec, rows: pa.Table, options: Mapping[str, Any] | None = None) -> bytes:
-    """A Parquet file of rows in the table's order."""
-    options = options or (LISTS if any(column.kind == "floats" for column in spec.columns) else OPTIONS)
-    labels = [column.name for column in spec.columns if column.kind == "label"]
-    deltas = [column.name for column in spec.columns if column.kind in ("time", "int") and not column.null]
-    out = pa.BufferOutputStream()
-    encoding = {**dict.fromkeys(deltas, "DELTA_BINARY_PACKED"), **options.get("column_encoding", {})}
-    pq.write_table(rows, out, **{**options, "use_dictionary": labels, "column_encoding": encoding})
-    content: bytes = out.getvalue().to_pybytes()
-    return content
 
 
 class ParquetTables:
@@ -68,7 +44,7 @@ class ParquetTables:
         self._turn = threading.RLock()
         self._locks: dict[tuple[str, str], Lock] = {}
         self._known: dict[tuple[str, str], Cursor | None] = {}
-        self._small: dict[Path, int] = {}
+        self._merger = Merger()
 
     # -- writing ----------------------------------------------------------------------------------------------------------------------
 
@@ -94,13 +70,13 @@ class ParquetTables:
                 raise StoreFull(str(error)) from None
             self._known[key] = cursor
             for folder in touched:
-                self._grow(spec, folder, cursor.writer)
+                self._merger.added(spec, folder, element(cursor.writer))
             return True
 
     def _put(self, spec: Spec, cursor: Cursor, name: str, piece: pa.Table) -> Path:
         folder = parts.table_folder(self.root, spec) / name
         path = folder / parts.part_name(cursor.writer, cursor.batch, cursor.batch)
-        content = encode(spec, piece)
+        content = part_files.encode(spec, piece)
         try:
             write_atomic(path, content)
         except StoreError:
@@ -110,6 +86,10 @@ class ParquetTables:
 
     def _move(self, spec: Spec, cursor: Cursor) -> None:
         write_atomic(parts.cursor_path(parts.table_folder(self.root, spec), cursor.writer), msgspec.json.encode(cursor))
+
+    def settle(self) -> None:
+        """Until the merges that are under way are done; nobody has to wait for them."""
+        self._merger.settle()
 
     def _cursor(self, spec: Spec, writer: str) -> Cursor | None:
         """The cursor of a writer that is about to write: what a crash left behind it is removed."""
@@ -134,59 +114,6 @@ class ParquetTables:
             sweep(folder)
         self._known[key] = known
         return known
-
-    # -- merging ----------------------------------------------------------------------------------------------------------------------
-
-    def _grow(self, spec: Spec, folder: Path, writer: str) -> None:
-        """Count a new part; merge when there are many. A merge that fails is tried again later: the rows are in."""
-        count = self._small.get(folder)
-        count = len(parts.parts_in(folder)) if count is None else count + 1
-        self._small[folder] = count
-        if count < parts.FAN:
-            return
-        with self._working(spec, wait=False) as held:
-            if held:
-                try:
-                    self._merge(spec, folder, element(writer))
-                except (TapeError, OSError, pa.ArrowException) as error:
-                    log.warning("parts of %s are merged later: %s", folder, error)
-                self._small[folder] = 0
-
-    def _merge(self, spec: Spec, folder: Path, writer: str) -> None:
-        mine = [part for part in parts.parts_in(folder) if part.writer == writer]
-        counting = parts.uncovered(mine)
-        for part in set(mine) - set(counting):
-            Path(part.path).unlink(missing_ok=True)
-        while True:
-            level = parts.level(counting[-1])
-            run = [part for part in counting if parts.level(part) == level]
-            if (
-                level > 1
-                or len(run) < parts.FAN
-                or run != counting[-len(run) :]
-                or sum(Path(part.path).stat().st_size for part in run) > MOST
-            ):
-                return
-            rows = latest(spec, pa.concat_tables([_whole(spec, part) for part in run]))
-            path = folder / f"part-{writer}-{run[0].first:012d}-{run[-1].last:012d}.parquet"
-            write_atomic(path, encode(spec, rows.cast(schema_of(spec, labels=True))))
-            counting[-len(run) :] = [Part(writer, run[0].first, run[-1].last, str(path))]
-
-    @contextlib.contextmanager
-    def _working(self, spec: Spec, *, wait: bool) -> Iterator[bool]:
-        """Only one process at a time merges or prunes a table; inserts and readers do not care."""
-        table = parts.table_folder(self.root, spec)
-        make_folder(table)
-        fd = os.open(table / "_work.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-        finally:
-            os.close(fd)
 
     # -- reading ----------------------------------------------------------------------------------------------------------------------
 
@@ -217,8 +144,7 @@ class ParquetTables:
         """See Tables."""
         spec = spec_of(table)
         rows = self._again(lambda: self._scan(spec, None, None, ("symbol",), {}))
-        names: Any = pc.unique(rows["symbol"]).cast(pa.string()).to_pylist()
-        return sorted(names)
+        return part_files.names_in(rows, "symbol")
 
     def count(self, table: str, symbol: str | None = None, start: int | None = None, end: int | None = None) -> int:
         """See Tables."""
@@ -287,23 +213,7 @@ class ParquetTables:
         files = []
         for _, _, folder in parts.folders(table, spec, start, end):
             files += parts.counting(folder, ledger)
-        labels = [column.name for column in spec.columns if column.kind == "label"]
-        schema = schema_of(spec, labels=True)
-        if not files:
-            return pa.schema([schema.field(name) for name in columns]).empty_table()
-        form = ds.ParquetFileFormat(dictionary_columns=set(labels))
-        condition: Any = ds.field(columns[0]).is_valid()
-        for name, values in wanted.items():
-            condition &= ds.field(name).isin(values) if len(values) > 1 else ds.field(name) == values[0]
-        for bound, after in ((start, True), (end, False)):
-            if bound is not None:
-                # Times in tables are whole microseconds.
-                edge = pa.scalar(-(-bound // 1000), schema.field(spec.time).type)
-                condition &= ds.field(spec.time) >= edge if after else ds.field(spec.time) < edge
-        try:
-            return ds.dataset(files, schema=schema, format=form).to_table(columns=list(columns), filter=condition)
-        except pa.ArrowInvalid as error:
-            raise Corrupt(f"{table}: {error}; restore the part from a copy") from None
+        return part_files.scan(files, spec, columns, wanted, start, end)
 
     def _again(self, call: Callable[[], T]) -> T:
         """Parts that are merged or pruned while they are listed are listed again."""
@@ -325,7 +235,7 @@ class ParquetTables:
         if not folder.is_dir():
             return 0
         removed = 0
-        with self._working(spec, wait=True):
+        with working(folder, wait=True):
             for _, high, place in parts.folders(folder, spec, None, before):
                 covered = parts.parts_in(place)
                 for part in set(covered) - set(parts.uncovered(covered)):
@@ -352,13 +262,13 @@ class ParquetTables:
         """Write the parts of a folder again without its older rows."""
         removed = 0
         for path in self._again(lambda: parts.counting(folder, parts.ledger_of(folder.parent))):
-            rows = _whole(spec, Part("", 0, 0, path))
+            rows = part_files.whole(spec, path)
             kept = rows.filter(pa.array(nanoseconds(rows[spec.time]) >= before))
             if len(kept) == len(rows):
                 continue
             removed += len(rows) - len(kept)
             if len(kept):
-                write_atomic(Path(path), encode(spec, kept.cast(schema_of(spec, labels=True))))
+                write_atomic(Path(path), part_files.encode(spec, kept.cast(schema_of(spec, labels=True))))
             else:
                 Path(path).unlink(missing_ok=True)
         return removed
@@ -366,11 +276,11 @@ class ParquetTables:
     def close(self) -> None:
         """See Tables."""
         with self._turn:
+            self._merger.close()
             for lock in self._locks.values():
                 lock.__exit__(None, None, None)
             self._locks.clear()
             self._known.clear()
-            self._small.clear()
 
 
 def _split(spec: Spec, batch: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -391,10 +301,3 @@ def _split(spec: Spec, batch: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         if not len(later):
             return
         low = int(later.min())
-
-
-def _whole(spec: Spec, part: Part) -> pa.Table:
-    try:
-        return pq.read_table(part.path, schema=schema_of(spec))
-    except pa.ArrowInvalid as error:
-        raise Corrupt(f"{part.path}: {error}; restore it from a copy") from None

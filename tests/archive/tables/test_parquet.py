@@ -7,14 +7,17 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tape_archive.format.errors import Corrupt
-from tape_archive.tables import Cursor, parts
+from tape_archive.tables import Cursor, merging, parts
+from tape_archive.tables.batch import conform, digest, latest
 from tape_archive.tables.parquet import ParquetTables
+from tape_archive.tables.part_files import encode, scan, whole
 from tape_archive.tables.parts import Part
 from tape_archive.tables.schema import SPECS
 from tests.support.rows import DAY, MIDNIGHT, SECOND, rows
@@ -24,7 +27,9 @@ TRADES = SPECS["trades"]
 
 def put(store: ParquetTables, number: int, start: int = MIDNIGHT, count: int = 3, step: int = SECOND, writer: str = "w") -> bool:
     batch = rows(TRADES, count, start=start + number * 10 * SECOND, step=step, seed=number)
-    return store.insert("trades", batch, Cursor(writer, number, str(number)))
+    took = store.insert("trades", batch, Cursor(writer, number, str(number)))
+    store.settle()
+    return took
 
 
 def found(root: Path) -> list[Part]:
@@ -83,6 +88,73 @@ def test_what_a_crash_left_never_counts(tmp_path: Path) -> None:
     put(store, 3)
     assert store.count("trades") == 9 and len({Path(part.path).parent for part in found(tmp_path)}) == 1
     store.close()
+
+
+def test_a_folder_that_is_over_becomes_one_part(tmp_path: Path) -> None:
+    """Who reads a month of a table opens one file a day, not dozens."""
+    store = ParquetTables(tmp_path)
+    for number in range(1, 46):
+        put(store, number)
+    for number in range(46, 46 + parts.FAN):
+        put(store, number, start=MIDNIGHT + DAY)
+    before, after = sorted((tmp_path / "market" / "table=trades").glob("date=*"))
+    ledger = parts.ledger_of(before.parent)
+    assert len(parts.counting(before, ledger)) == 1 == len(parts.counting(after, ledger))
+    assert store.count("trades") == 3 * (45 + parts.FAN)
+    # What comes late is a part beside it, and is merged with the next one that is over.
+    put(store, 46 + parts.FAN, start=MIDNIGHT - 46 * 10 * SECOND)
+    assert len(parts.counting(before, parts.ledger_of(before.parent))) == 2
+    store.close()
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 40)), max_size=30), min_size=1, max_size=6), st.integers(1, 7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_merging_by_pieces_is_sorting_everything(tmp_path: Path, given: list[list[tuple[str, int]]], piece: int) -> None:
+    """However the rows lie in the parts, and however few of them are in memory."""
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    folder.mkdir()
+    tables = [conform(TRADES, _trades(number, chosen)) for number, chosen in enumerate(given)]
+    files = [folder / f"{number}.parquet" for number in range(len(tables))]
+    for file, table in zip(files, tables, strict=True):
+        file.write_bytes(encode(TRADES, table))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_PIECE", piece)
+        merging._write(TRADES, folder / "merged.parquet", [str(file) for file in files])
+    assert digest(whole(TRADES, str(folder / "merged.parquet"))) == digest(latest(TRADES, pa.concat_tables(tables)))
+
+
+def _trades(batch: int, chosen: list[tuple[str, int]]) -> dict[str, list[Any]]:
+    """A later batch has later receipt times: of equal keys its rows stand."""
+    return {
+        "timestamp": [MIDNIGHT + second * SECOND for _, second in chosen],
+        "receipt_timestamp": [MIDNIGHT + batch * DAY + place * SECOND for place in range(len(chosen))],
+        "exchange": ["BINANCE_FUTURES"] * len(chosen),
+        "symbol": [f"{symbol}-USDT-PERP" for symbol, _ in chosen],
+        "side": ["buy"] * len(chosen),
+        "amount": [float(batch)] * len(chosen),
+        "price": [float(place) for place in range(len(chosen))],
+        "trade_id": [second for _, second in chosen],
+    }
+
+
+def test_one_symbol_is_read_without_the_others(tmp_path: Path) -> None:
+    """Row groups that have others only are not read: such a group is damaged here, and nobody sees it."""
+    many = 3 * 4096
+    names = [f"S{number % 300:03}-USDT-PERP" for number in range(many)]
+    batch = conform(TRADES, _trades(0, [("A", number // 300) for number in range(many)]) | {"symbol": names})
+    path = tmp_path / "part.parquet"
+    path.write_bytes(encode(TRADES, batch))
+    group = pq.read_metadata(path).row_group(1).column(TRADES.names.index("price"))
+    content = bytearray(path.read_bytes())
+    content[group.data_page_offset : group.data_page_offset + 64] = bytes(64)
+    path.write_bytes(content)
+    for symbol, count in (("S000-USDT-PERP", 41), ("S299-USDT-PERP", 40), ("T", 0), ("A", 0)):
+        rows = scan([str(path)], TRADES, TRADES.names, {"symbol": [symbol]}, None, None)
+        assert len(rows) == count and set(rows["symbol"].to_pylist()) <= {symbol}
+        rows = scan([str(path)], TRADES, ("trade_id",), {"symbol": [symbol]}, MIDNIGHT + 5 * SECOND, MIDNIGHT + 7 * SECOND)
+        assert rows["trade_id"].to_pylist() == ([5, 6] if count else [])
+    with pytest.raises((Corrupt, OSError)):
+        scan([str(path)], TRADES, TRADES.names, {"symbol": ["S150-USDT-PERP"]}, None, None)
 
 
 def _write(root: str, batches: int) -> None:

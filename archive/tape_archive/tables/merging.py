@@ -1,0 +1,205 @@
+"""Merging the parts of a folder as they grow in number: 32 become one, and 32 of those; and those of a folder that is over, one.
+
+It happens beside the inserts, in a thread of its own, a few rows of each part at a time: an insert never waits for it, and memory does not
+depend on how large parts are. What was merged is deleted one merge later, so that a reader that has just listed a folder finds its files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tape_archive.format.atomic import make_folder, write_atomic_by
+from tape_archive.format.errors import TapeError
+from tape_archive.tables import part_files, parts
+from tape_archive.tables.batch import latest, schema_of
+from tape_archive.tables.parts import Part
+from tape_archive.tables.schema import Spec
+
+log = logging.getLogger(__name__)
+#: parts that are larger together are left as they are, bytes
+MOST = 64 << 20
+#: rows of each part that are in memory at a time
+_PIECE = 1024
+#: with so many times FAN parts in a folder an insert waits for the merge after all
+_LATE = 8
+
+
+@contextlib.contextmanager
+def working(table: Path, *, wait: bool) -> Iterator[bool]:
+    """Only one at a time merges or prunes a table; inserts and readers do not care. Gives whether it is one's turn."""
+    make_folder(table)
+    fd = os.open(table / "_work.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(fd)
+
+
+class Merger:
+    """The merges of one process."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Path, int] = {}
+        self._under_way: dict[Path, Future[None]] = {}
+        self._thread: ThreadPoolExecutor | None = None
+
+    def added(self, spec: Spec, folder: Path, writer: str) -> None:
+        """A part of a writer (its name as it stands in names) is new there. A merge that fails is tried again later: the rows are in."""
+        count = self._parts.get(folder)
+        count = self._parts[folder] = len(parts.parts_in(folder)) if count is None else count + 1
+        running = self._under_way.get(folder)
+        if running is not None and (running.done() or count >= _LATE * parts.FAN):
+            running.result()
+            del self._under_way[folder]
+            count, running = self._parts[folder], None
+        if count >= parts.FAN and running is None:
+            self._thread = self._thread or ThreadPoolExecutor(1, "tables-merge")
+            self._parts[folder] = 0
+            self._under_way[folder] = self._thread.submit(self._merge, spec, folder, writer)
+
+    def settle(self) -> None:
+        """Until what is under way is done."""
+        for running in self._under_way.values():
+            running.result()
+        self._under_way.clear()
+
+    def close(self) -> None:
+        """Let go, after the last merge."""
+        self.settle()
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._thread = None
+        self._parts.clear()
+
+    def _merge(self, spec: Spec, folder: Path, writer: str) -> None:
+        with working(folder.parent, wait=False) as mine:
+            if not mine:
+                return
+            try:
+                grown(spec, folder, writer)
+                before = [place for _, _, place in parts.folders(folder.parent, spec, None, None) if place < folder]
+                if before:
+                    over(spec, before[-1], writer)
+            except (TapeError, OSError, pa.ArrowException) as error:
+                log.warning("parts of %s are merged later: %s", folder, error)
+
+
+def grown(spec: Spec, folder: Path, writer: str) -> None:
+    """Merge the last 32 or more parts of one size, and what they then are 32 of."""
+    counting = _counting(folder, writer)
+    while counting:
+        level = parts.level(counting[-1])
+        run = [part for part in counting if parts.level(part) == level]
+        if level > 1 or len(run) < parts.FAN or run != counting[-len(run) :] or _bytes(run) > MOST:
+            return
+        counting[-len(run) :] = [_one_of(spec, folder, writer, run)]
+
+
+def over(spec: Spec, folder: Path, writer: str) -> None:
+    """Merge all parts of a folder whose time is over, where they are few enough bytes: who reads a month opens one file a day."""
+    counting = _counting(folder, writer)
+    if len(counting) > 1 and _bytes(counting) <= MOST:
+        _one_of(spec, folder, writer, counting)
+
+
+def _counting(folder: Path, writer: str) -> list[Part]:
+    """The writer's parts; what was merged the last time is removed."""
+    ledger = parts.ledger_of(folder.parent).get(writer, 0)
+    mine = [part for part in parts.parts_in(folder) if part.writer == writer and part.last <= ledger]
+    counting = parts.uncovered(mine)
+    for part in set(mine) - set(counting):
+        Path(part.path).unlink(missing_ok=True)
+    return counting
+
+
+def _bytes(run: Sequence[Part]) -> int:
+    return sum(Path(part.path).stat().st_size for part in run)
+
+
+def _one_of(spec: Spec, folder: Path, writer: str, run: Sequence[Part]) -> Part:
+    path = folder / parts.part_name(writer, run[0].first, run[-1].last)
+    write_atomic_by(path, lambda temporary: _write(spec, temporary, [part.path for part in run]))
+    return Part(writer, run[0].first, run[-1].last, str(path))
+
+
+def _write(spec: Spec, path: Path, files: Sequence[str]) -> None:
+    with contextlib.ExitStack() as stack:
+        sources = [Source(spec, stack.enter_context(pq.ParquetFile(file))) for file in files]
+        size = part_files.group_rows(sum(one.count for one in sources))
+        schema = schema_of(spec, labels=True)
+        with pq.ParquetWriter(path, schema, **part_files.settings(spec)) as writer:
+            waiting: list[pa.Table] = []
+            for rows in merged(spec, sources):
+                waiting.append(rows)
+                if sum(map(len, waiting)) >= size:
+                    writer.write_table(pa.concat_tables(waiting).cast(schema), size)
+                    waiting.clear()
+            writer.write_table(pa.concat_tables([*waiting, schema_of(spec).empty_table()]).cast(schema), size)
+
+
+class Source:
+    """One part, read piece by piece; ``rows`` are those that were read and not yet taken."""
+
+    def __init__(self, spec: Spec, file: pq.ParquetFile) -> None:
+        self.count = file.metadata.num_rows
+        self._schema = schema_of(spec)
+        self._pieces = file.iter_batches(_PIECE)
+        self.rows = self._schema.empty_table()
+        self.ended = False
+        self.more()
+
+    @property
+    def last(self) -> str:
+        """The last symbol that was read."""
+        return str(self.rows["symbol"][-1].as_py())
+
+    def more(self) -> None:
+        """Read another piece."""
+        piece = next(self._pieces, None)
+        if piece is None:
+            self.ended = True
+        else:
+            self.rows = pa.concat_tables([self.rows, part_files.shaped(pa.Table.from_batches([piece]), self._schema)]).combine_chunks()
+
+    def take(self, symbol: str | None) -> pa.Table:
+        """The rows before a symbol; None: all."""
+        symbols: Any = self.rows["symbol"].to_numpy() if symbol is not None else ()
+        cut = len(self.rows) if symbol is None else int(np.searchsorted(symbols.astype(object), symbol))
+        taken, self.rows = self.rows.slice(0, cut), self.rows.slice(cut)
+        return taken
+
+
+def merged(spec: Spec, sources: Sequence[Source]) -> Iterator[pa.Table]:
+    """The rows of all sources in the table's order, of each key the latest, some symbols at a time."""
+    while True:
+        going = [one for one in sources if not one.ended]
+        for one in going:
+            while not len(one.rows) and not one.ended:
+                one.more()
+        ends = [one.last for one in going if not one.ended]
+        bound = min(ends, default=None)
+        taken = [rows for one in sources if len(rows := one.take(bound))]
+        if taken:
+            yield latest(spec, pa.concat_tables(taken))
+        if bound is None:
+            return
+        for one in going:
+            # All that are short of rows at once: then few rounds are needed.
+            if not one.ended and (len(one.rows) < _PIECE // 2 or one.last == bound):
+                one.more()
