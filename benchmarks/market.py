@@ -56,6 +56,7 @@ class Watch:
         self.begun, self.wall = time.monotonic(), 0.0
         self._used = {"recorder": 0.0, "tables": 0.0}
         self._last: dict[int, tuple[str, float]] = {}
+        self._delays = self._delayed()
 
     def sample(self, pid: int) -> None:
         """What they used since the last look; processes may be others then."""
@@ -82,15 +83,20 @@ class Watch:
             most = max(one[at] for one in self.memory)
             print(f"{what + ':':9} {used / self.wall:.1%} of a core, {used / max(frames, 1) * 1e6:.1f} µs a frame, {most:.0f} MiB")
         print(f"{frames / self.wall:,.0f} frames/s; together {max(sum(one) for one in self.memory):.0f} MiB")
+        delays = {bound: rows - self._delays.get(bound, 0) for bound, rows in self._delayed().items()}
+        total = sum(delays.values())
+        for share in (0.5, 0.99, 0.999) if total else ():
+            within = next(bound for bound in sorted(delays) if sum(rows for at, rows in delays.items() if at <= bound) >= share * total)
+            print(f"{share:.1%} of {total:,} rows are in the store at most {within:g} s after they were read")
+
+    def _delayed(self) -> dict[float, int]:
+        """Rows by the bound of how long they took into the store."""
         delays: dict[float, int] = {}
         for path in (self.root / "state").glob("tables-1-of-1-*.status.json"):
             for one in json.loads(path.read_text())["tapes"].values():
                 for bound, rows in one["delays"]:
                     delays[bound or math.inf] = delays.get(bound or math.inf, 0) + rows
-        total = sum(delays.values())
-        for share in (0.5, 0.99, 0.999) if total else ():
-            within = next(bound for bound in sorted(delays) if sum(rows for at, rows in delays.items() if at <= bound) >= share * total)
-            print(f"{share:.1%} of {total:,} rows are in the store at most {within:g} s after they were read")
+        return delays
 
 
 class Recorder:

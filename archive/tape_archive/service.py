@@ -73,15 +73,17 @@ def log_to_file(path: Path) -> Iterator[None]:
         stream.close()
 
 
-def run_async(main: Coroutine[Any, Any, int]) -> int:
-    """Run on uvloop where it is installed.
-
-    What was imported lives for ever, and a recorder makes few cycles: the collector is told so, since each of its passes over
-    the levels of books is time in which nothing is read (measured: a quarter of the CPU of the whole recorder).
-    """
+def collect_seldom() -> None:
+    """What was imported lives for ever, and a recorder makes few cycles: the garbage collector is told so, since each of its passes over
+    the levels of books, or over rows that wait, is time in which nothing is read (measured: a quarter of the CPU of the whole recorder)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+def run_async(main: Coroutine[Any, Any, int]) -> int:
+    """Run on uvloop where it is installed."""
+    collect_seldom()
     try:
         import uvloop
     except ImportError:

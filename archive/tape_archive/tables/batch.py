@@ -86,10 +86,11 @@ def _cast(column: Column, values: Any) -> Any:
 
 
 def _array(column: Column, values: Any) -> Any:
-    if column.kind == "time" and not any(hasattr(value, "year") for value in values):
-        return pa.array(values, pa.int64())
     if column.kind == "time":
-        return pa.array(values, TIME)
+        try:
+            return pa.array(values, pa.int64())
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return pa.array(values, TIME)
     if column.kind == "label" and not hasattr(values, "dtype"):
         return pa.array(values, pa.string())
     return pa.array(values, _PLAIN[column.kind])

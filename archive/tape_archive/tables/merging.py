@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: parts that are larger together are left as they are, bytes
 MOST = 64 << 20
 #: rows of each part that are in memory at a time
-_PIECE = 1024
+_PIECE = 512
 #: with so many times FAN parts in a folder an insert waits for the merge after all
 _LATE = 8
 
@@ -98,6 +98,8 @@ class Merger:
                     over(spec, before[-1], writer)
             except (TapeError, OSError, pa.ArrowException) as error:
                 log.warning("parts of %s are merged later: %s", folder, error)
+            finally:
+                pa.default_memory_pool().release_unused()
 
 
 def grown(spec: Spec, folder: Path, writer: str) -> None:
@@ -159,7 +161,7 @@ class Source:
     def __init__(self, spec: Spec, file: pq.ParquetFile) -> None:
         self.count = file.metadata.num_rows
         self._schema = schema_of(spec)
-        self._pieces = file.iter_batches(_PIECE)
+        self._pieces = file.iter_batches(_PIECE, use_threads=False)
         self.rows = self._schema.empty_table()
         self.ended = False
         self.more()

@@ -16,7 +16,7 @@ import click
 from tape_archive.format.errors import NotFound
 from tape_archive.format.layout import element
 from tape_archive.format.lock import Lock
-from tape_archive.service import log_setup
+from tape_archive.service import collect_seldom, log_setup
 from tape_collectors.cli.options import addressed, listed
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def command(
 
     if not (Path(root) / "raw").is_dir() and not follow:
         raise NotFound(f"no tape under {root}; give the --root of market-record")
+    if follow:
+        _stay_small()
     state, url = Path(root) / "state", store or f"parquet://{root}"
     tables = open_tables(url)
     streams = streams_of(venue, shard, tapes or ())
@@ -90,6 +92,7 @@ def command(
                 Retention(tables).start()
             if backfill_s > 0:
                 Fills(root, url, backfill_s, endpoints or {}).start()
+        collect_seldom()
         try:
             whole = writer.run(once=not follow)
         finally:
@@ -98,6 +101,24 @@ def command(
     rows = sum(tape.inserted for tape in made)
     click.echo(json.dumps({"rows": rows, "whole": whole, "why": writer.why}) if as_json else f"{rows:,} rows written to {tables.url}")
     return 0 if whole else 3
+
+
+def _stay_small() -> None:
+    """Beside a recorder memory counts: Arrow's own pool keeps what a merge of parts has used (100 MiB more), and pandas is not needed."""
+    sys.meta_path.insert(0, _WithoutPandas)
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
+class _WithoutPandas:
+    """pyarrow imports pandas wherever it is installed, which takes half a second and 50 MiB; this process uses none of it."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        """See importlib.abc.MetaPathFinder: the next one is asked."""
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas is not used here", name=name)
 
 
 def _until_told(writer: TableWriter) -> None:

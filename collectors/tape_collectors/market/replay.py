@@ -40,6 +40,8 @@ class Replay:
 
     def frame(self, t: int, s: str, data: bytes) -> Output:
         """One frame of epoch ``s``; an epoch whose opening was not seen (a reader that starts in mid-tape) is opened here."""
+        if self._restored:
+            self._restored.clear()
         feed = self.feeds.get(s)
         if feed is None:
             feed = self.feeds[s] = self._make_feed(group_of(s))

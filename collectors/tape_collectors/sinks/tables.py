@@ -8,8 +8,8 @@ from tape_archive.tables.schema import EXCHANGE, spec_of
 from tape_archive.tables.tables import Cursor, Tables
 from tape_collectors.market.rows import COLUMNS, Row
 
-#: a Parquet part is a file, which costs more than a batch of a database; who reads it waits for it no longer than for a database
-PARQUET_S = 2.0
+#: a row waits up to a second for its frame of the tape, and then for its batch: within three seconds it is to be in the store
+PARQUET_S = 1.0
 PARQUET_ROWS = 20_000
 SAVE_S = 10.0
 
