@@ -8,7 +8,7 @@ RECORD_ROOT ?= data
 # pip leaves the packages uncompiled (below), so that the first import compiles what is used: and must be allowed to keep it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: fuzz bench-harvest bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
+.PHONY: coverage fuzz bench-harvest bench-market demo record test lint bench bench-storage bench-features campaign clean bench-archive bench-space bench-access bench-tables
 
 $(VENV)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
@@ -28,11 +28,13 @@ record: $(VENV)/.installed ## the same against the live venues, until Ctrl-C
 	  trap 'kill $$poly 2>/dev/null; wait $$poly' EXIT INT TERM; \
 	  $(BIN)/cex-record --root $(RECORD_ROOT)
 
-# Whole programs, mostly in processes of their own, which coverage does not trace; those that it does would take more than twice as long.
+test: $(VENV)/.installed ## what CI runs
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal
+
+# Tests of whole programs are mostly in processes of their own, which coverage does not trace; those that it does would take more than twice as long.
 WHOLE := tests/flow tests/faults tests/conformance tests/deploy
 
-test: $(VENV)/.installed ## what CI runs
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(WHOLE)
+coverage: $(VENV)/.installed ## the other tests with the tracer, which takes half as long again, and what no test reaches
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=term:skip-covered
 
 fuzz: $(VENV)/.installed ## 200,000 mutated frames a decoder; without the tracer of coverage, which takes five times as long

@@ -1,6 +1,6 @@
 """``python -m benchmarks.market [seconds] [perpetuals] [rate] [store]``: the whole market in one recorder, and what its tables have at the end.
 
-The simulator takes one processor with the writer of tables, the recorder has the other. ``store``: parquet (the default), postgresql (a server of
+The simulator has one processor, the recorder the other; the writer of tables takes what is free of both. ``store``: parquet (the default), postgresql (a server of
 its own is started), chdb, or none. At the end every row is compared with the simulator's own count and hash of what it sent.
 
 ``--trouble``: 40 symbols are listed and 15 delisted, the database is killed and brought back, the recorder itself is killed and begun again, three
@@ -66,6 +66,8 @@ class Watch:
             recorder = psutil.Process(pid)
             for one in (recorder, *recorder.children()):
                 what = "recorder" if one.pid == pid else "tables" if "fill" in one.cmdline() else ""
+                if what == "tables" and one.pid not in self._last:
+                    one.cpu_affinity([])
                 if what:
                     now[one.pid] = what, sum(one.cpu_times()[:2])
                     memory[what] += one.memory_info().rss / 2**20

@@ -24,7 +24,8 @@ STEP = 5 * MINUTE
 
 def measure(kind: str, symbols: int) -> None:
     """One store."""
-    end = int(time.time()) * SECOND // STEP * STEP
+    # Whole days: of a day that is over the writer makes one part, and so is the batch of a day here.
+    end = int(time.time()) * SECOND // DAY * DAY
     begun = end - 30 * DAY
     with stores((kind,)) as made:
         store, server = made[kind]

@@ -135,7 +135,7 @@ def _bytes(run: Sequence[Part]) -> int:
 
 
 def _one_of(spec: Spec, folder: Path, writer: str, run: Sequence[Part]) -> Part:
-    path = folder / parts.part_name(writer, run[0].first, run[-1].last)
+    path = folder / parts.name_of(writer, run[0].first, run[-1].last)
     write_atomic_by(path, lambda temporary: _write(spec, temporary, [part.path for part in run]))
     return Part(writer, run[0].first, run[-1].last, str(path))
 

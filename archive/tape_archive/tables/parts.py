@@ -67,7 +67,12 @@ def span_of(partition: Partition, name: str) -> tuple[int, int] | None:
 
 def part_name(writer: str, first: int, last: int) -> str:
     """The name of a part."""
-    return f"part-{element(writer)}-{first:012d}-{last:012d}.parquet"
+    return name_of(element(writer), first, last)
+
+
+def name_of(writer: str, first: int, last: int) -> str:
+    """The same; ``writer`` as it stands in names."""
+    return f"part-{writer}-{first:012d}-{last:012d}.parquet"
 
 
 def part_of(path: Path) -> Part | None:

@@ -25,7 +25,7 @@ from tests.support.rows import DAY, MIDNIGHT, SECOND, rows
 TRADES = SPECS["trades"]
 
 
-def put(store: ParquetTables, number: int, start: int = MIDNIGHT, count: int = 3, step: int = SECOND, writer: str = "w") -> bool:
+def put(store: ParquetTables, number: int, start: int = MIDNIGHT, count: int = 3, step: int = SECOND, writer: str = "venue/tape") -> bool:
     batch = rows(TRADES, count, start=start + number * 10 * SECOND, step=step, seed=number)
     took = store.insert("trades", batch, Cursor(writer, number, str(number)))
     store.settle()
@@ -225,7 +225,7 @@ def test_a_part_or_a_ledger_that_is_damaged_is_named(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="restore"):
         store.read("trades")
     path.write_bytes(whole)
-    ledger = parts.cursor_path(tmp_path / "market" / "table=trades", "w")
+    ledger = parts.cursor_path(tmp_path / "market" / "table=trades", "venue/tape")
     ledger.write_bytes(b"{")
     with pytest.raises(Corrupt, match=ledger.name):
         store.read("trades")
