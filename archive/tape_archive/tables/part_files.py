@@ -95,7 +95,7 @@ def _of_symbol(files: Sequence[str], schema: pa.Schema, chosen: pa.Schema, neede
                 return read_as.empty_table()
             rows = file.read_row_groups(groups, columns=sorted(needed.intersection(file.schema_arrow.names)), use_threads=False)
         rows = shaped(rows, read_as)
-        return rows.filter(pc.equal(rows["symbol"].cast(pa.string()), symbol))
+        return rows.filter(pc.equal(rows["symbol"].cast(pa.string()), pa.scalar(symbol)))
 
     read_as = pa.schema([field for field in schema if field.name in needed])
     if len(files) < _FEW:
