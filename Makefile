@@ -28,13 +28,14 @@ record: $(VENV)/.installed ## the same against the live venues, until Ctrl-C
 	  trap 'kill $$poly 2>/dev/null; wait $$poly' EXIT INT TERM; \
 	  $(BIN)/cex-record --root $(RECORD_ROOT)
 
-test: $(VENV)/.installed ## what CI runs
-	$(BIN)/python -m pytest -q -n 4 --dist worksteal
-
-# Tests of whole programs are mostly in processes of their own, which coverage does not trace; those that it does would take more than twice as long.
+# Whole programs, mostly in processes of their own, which coverage does not trace; those that it does would take more than twice as long.
 WHOLE := tests/flow tests/faults tests/conformance tests/deploy
+# In two runs: what tests leave open in a process adds up.
+test: $(VENV)/.installed ## what CI runs
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(WHOLE)
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE))
 
-coverage: $(VENV)/.installed ## the other tests with the tracer, which takes half as long again, and what no test reaches
+coverage: $(VENV)/.installed ## what the tests in one process reach, and what no test does; the tracer takes half as long again
 	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=term:skip-covered
 
 fuzz: $(VENV)/.installed ## 200,000 mutated frames a decoder; without the tracer of coverage, which takes five times as long

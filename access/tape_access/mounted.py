@@ -141,7 +141,10 @@ class MountStore:
     def _answer(self, stream: Any, size: int) -> bytes:
         parts: list[bytes] = []
         while size > 0:
-            if not select.select([stream], [], [], self.seconds)[0]:
+            # Not select(): it knows no descriptor above 1,023, and a strategy may have more files open.
+            waiting = select.poll()
+            waiting.register(stream, select.POLLIN)
+            if not waiting.poll(self.seconds * 1000):
                 raise TimeoutError
             part = os.read(stream.fileno(), min(size, 1 << 20))
             if not part:

@@ -108,6 +108,11 @@ def age_of(end_ns: int, now_ns: int) -> int:
     return sum(now_ns - end_ns >= limit for limit in _AGES_NS)
 
 
+def settled(hole: Hole, now_ns: int) -> bool:
+    """Whether it is old enough to be asked for: trades that are still on their way are no gap."""
+    return hole.table != "trades" or hole.from_ns <= now_ns - _SETTLED_MS * MS
+
+
 def plan(holes: Iterable[Hole], now_ns: int, lives: Mapping[str, Life], absent: Mapping[str, str] | None = None) -> Plan:
     """The requests for these holes. ``absent``: files that are not there or wrong, and why; symbols without a life are refused."""
     absent = absent or {}
@@ -145,7 +150,7 @@ def _lived(hole: Hole, life: Life, now_ns: int) -> Hole | None:
     """The part that the instrument was there for, and that is over."""
     until = min(life.until_ns - 1 if life.until_ns else now_ns, now_ns - _SETTLED_MS * MS)
     if hole.table == "trades":
-        return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until else None
+        return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until and settled(hole, now_ns) else None
     step = hole.step
     if hole.table.startswith("candles"):
         until -= step - 1

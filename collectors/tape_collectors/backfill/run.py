@@ -19,7 +19,7 @@ from tape_archive.tables.tables import Cursor, Tables
 from tape_collectors.backfill import archive
 from tape_collectors.backfill.client import Answered, Client, NoAnswer
 from tape_collectors.backfill.memory import TABLE, Entry, Memory, rows_of
-from tape_collectors.backfill.plan import Hole, Piece, plan
+from tape_collectors.backfill.plan import Hole, Piece, plan, settled
 from tape_collectors.backfill.scan import Known, Scan, lives
 from tape_collectors.backfill.spans import Spans
 from tape_collectors.venues.binance import history
@@ -151,7 +151,9 @@ class Run:
     async def fill(self) -> Outcome:
         """Do all of it."""
         begun = time.monotonic()
-        ask, left = self.memory.open(await asyncio.to_thread(self.scan.holes, self.known))
+        missing = await asyncio.to_thread(self.scan.holes, self.known)
+        # What cannot be asked for yet must not be judged: as "failed" it would have to wait for its turn again.
+        ask, left = self.memory.open([hole for hole in missing if settled(hole, self.now)])
         entries = list(zip(ask, self.memory.found(ask), strict=True))
         await self._log(entry for _, entry in entries)
         open_holes = found = ask

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tape_collectors.backfill.plan import SPACING_S, Hole, Life, Piece, plan
+from tape_collectors.backfill.plan import SPACING_S, Hole, Life, Piece, plan, settled
 from tape_collectors.venues.binance import history
 from tape_collectors.venues.binance.history import DAY, HOUR, INTERVALS, MINUTE
 from tape_collectors.venues.binance.wire import MS
@@ -162,3 +162,11 @@ def test_funding_is_asked_for_by_the_thousand(rest: bool) -> None:
     made = plan([hole], NOW, {"BTCUSDT": Life(0, 0 if rest else NOW, rest=rest)})
     assert sum(piece.rows for piece in made.pieces) == 1001 if rest else made.pieces
     assert all(bool(piece.fetch) == rest for piece in made.pieces)
+
+
+def test_trades_that_are_still_on_their_way_are_no_gap() -> None:
+    """Nothing is asked for them, and nobody judges them: at the next look they are there, or old enough to be asked for."""
+    now = 1_796_029_212_000_000_000
+    hole = Hole("trades", "BTCUSDT", "", 1, 5, 9, now - 8_000_000_000, now - 5_000_000_000)
+    assert not settled(hole, now) and not plan([hole], now, {"BTCUSDT": Life()}).pieces
+    assert settled(hole, now + 2_000_000_000) and plan([hole], now + 2_000_000_000, {"BTCUSDT": Life()}).pieces
