@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -375,3 +376,17 @@ def test_a_store_of_a_folder_that_is_relative(tmp_path: Path, monkeypatch: pytes
     store = MountStore(Path("a"))
     assert store.read("file") == b"x"
     store.close()
+
+
+def test_a_process_with_many_open_files_reads_a_mount(tmp_path: Path) -> None:
+    """Whose pipe to the child has a number above 1,023, as a strategy's may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    (tmp_path / "one").write_bytes(b"1")
+    with contextlib.ExitStack() as many:
+        many.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            many.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        store = MountStore(tmp_path)
+        many.callback(store.close)
+        assert [entry.name for entry in store.list("")] == ["one"]

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from tape_archive.format.errors import DiskFull, StoreDenied, StoreError, TapeError
 
@@ -47,28 +48,28 @@ def sync_folder(path: Path) -> None:
 
 def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace a file as a whole: a reader sees the old or the new. Raises DiskFull or another StoreError."""
-    write_atomic_by(path, lambda temporary: temporary.write_bytes(content), durable=durable)
+    write_atomic_by(path, lambda file: file.write(content), durable=durable)
 
 
-def write_atomic_by(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
-    """The same for content that is too large to be in memory: ``write`` puts it where it is told to."""
+def write_atomic_by(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """The same for content that is too large to be in memory; what ``write`` itself raises passes, and leaves no file."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        if durable:
-            _sync_file(temporary)
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
         if durable:
             sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise failure(path, error) from None
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def sweep(folder: Path) -> int:

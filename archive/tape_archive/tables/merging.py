@@ -10,12 +10,12 @@ import contextlib
 import fcntl
 import logging
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +27,8 @@ from tape_archive.tables.parts import Part
 from tape_archive.tables.schema import Spec
 
 log = logging.getLogger(__name__)
+#: the values of a row's key columns
+Key = tuple[Any, ...]
 #: parts that are larger together are left as they are, bytes
 MOST = 64 << 20
 #: rows of each part that are in memory at a time
@@ -88,18 +90,17 @@ class Merger:
         self._parts.clear()
 
     def _merge(self, spec: Spec, folder: Path, writer: str) -> None:
-        with working(folder.parent, wait=False) as mine:
-            if not mine:
-                return
-            try:
-                grown(spec, folder, writer)
-                before = [place for _, _, place in parts.folders(folder.parent, spec, None, None) if place < folder]
-                if before:
-                    over(spec, before[-1], writer)
-            except (TapeError, OSError, pa.ArrowException) as error:
-                log.warning("parts of %s are merged later: %s", folder, error)
-            finally:
-                pa.default_memory_pool().release_unused()
+        try:
+            with working(folder.parent, wait=False) as mine:
+                if mine:
+                    grown(spec, folder, writer)
+                    before = [place for _, _, place in parts.folders(folder.parent, spec, None, None) if place < folder]
+                    if before:
+                        over(spec, before[-1], writer)
+        except (TapeError, OSError, pa.ArrowException) as error:
+            log.warning("parts of %s are merged later: %s", folder, error)
+        finally:
+            pa.default_memory_pool().release_unused()
 
 
 def grown(spec: Spec, folder: Path, writer: str) -> None:
@@ -136,16 +137,16 @@ def _bytes(run: Sequence[Part]) -> int:
 
 def _one_of(spec: Spec, folder: Path, writer: str, run: Sequence[Part]) -> Part:
     path = folder / parts.name_of(writer, run[0].first, run[-1].last)
-    write_atomic_by(path, lambda temporary: _write(spec, temporary, [part.path for part in run]))
+    write_atomic_by(path, lambda file: _write(spec, file, [part.path for part in run]))
     return Part(writer, run[0].first, run[-1].last, str(path))
 
 
-def _write(spec: Spec, path: Path, files: Sequence[str]) -> None:
+def _write(spec: Spec, out: BinaryIO, files: Sequence[str]) -> None:
     with contextlib.ExitStack() as stack:
         sources = [Source(spec, stack.enter_context(pq.ParquetFile(file))) for file in files]
         size = part_files.group_rows(sum(one.count for one in sources))
         schema = schema_of(spec, labels=True)
-        with pq.ParquetWriter(path, schema, **part_files.settings(spec)) as writer:
+        with pq.ParquetWriter(out, schema, **part_files.settings(spec)) as writer:
             waiting: list[pa.Table] = []
             for rows in merged(spec, sources):
                 waiting.append(rows)
@@ -160,16 +161,12 @@ class Source:
 
     def __init__(self, spec: Spec, file: pq.ParquetFile) -> None:
         self.count = file.metadata.num_rows
+        self._key = spec.key
         self._schema = schema_of(spec)
         self._pieces = file.iter_batches(_PIECE, use_threads=False)
-        self.rows = self._schema.empty_table()
         self.ended = False
+        self._keep(self._schema.empty_table())
         self.more()
-
-    @property
-    def last(self) -> str:
-        """The last symbol that was read."""
-        return str(self.rows["symbol"][-1].as_py())
 
     def more(self) -> None:
         """Read another piece."""
@@ -177,31 +174,45 @@ class Source:
         if piece is None:
             self.ended = True
         else:
-            self.rows = pa.concat_tables([self.rows, part_files.shaped(pa.Table.from_batches([piece]), self._schema)]).combine_chunks()
+            rows = part_files.shaped(pa.Table.from_batches([piece]), self._schema)
+            self._keep(pa.concat_tables([self.rows, rows]).combine_chunks())
 
-    def take(self, symbol: str | None) -> pa.Table:
-        """The rows before a symbol; None: all."""
-        symbols: Any = self.rows["symbol"].to_numpy() if symbol is not None else ()
-        cut = len(self.rows) if symbol is None else int(np.searchsorted(symbols.astype(object), symbol))
-        taken, self.rows = self.rows.slice(0, cut), self.rows.slice(cut)
+    def take(self, key: Key | None) -> pa.Table:
+        """The rows before a key; None: all."""
+        if key is None:
+            cut = len(self.rows)
+        elif self.first >= key:
+            return self.rows.slice(0, 0)
+        else:
+            cut = bisect_left(range(len(self.rows)), key, key=self._key_at)
+        taken = self.rows.slice(0, cut)
+        self._keep(self.rows.slice(cut))
         return taken
+
+    def _keep(self, rows: pa.Table) -> None:
+        """``first`` and ``last``: the keys of the first and the last row that wait."""
+        self.rows = rows
+        self.first = self._key_at(0) if len(rows) else ()
+        self.last = self._key_at(len(rows) - 1) if len(rows) else ()
+
+    def _key_at(self, place: int) -> Key:
+        return tuple(self.rows[name][place].as_py() for name in self._key)
 
 
 def merged(spec: Spec, sources: Sequence[Source]) -> Iterator[pa.Table]:
-    """The rows of all sources in the table's order, of each key the latest, some symbols at a time."""
+    """The rows of all sources in the table's order, of each key the latest, some keys at a time."""
     while True:
-        going = [one for one in sources if not one.ended]
-        for one in going:
+        for one in sources:
             while not len(one.rows) and not one.ended:
                 one.more()
-        ends = [one.last for one in going if not one.ended]
-        bound = min(ends, default=None)
+        # Every source has read all of its rows before this key, so no other row of theirs is still to come.
+        bound = min((one.last for one in sources if not one.ended), default=None)
         taken = [rows for one in sources if len(rows := one.take(bound))]
         if taken:
             yield latest(spec, pa.concat_tables(taken))
         if bound is None:
             return
-        for one in going:
+        for one in sources:
             # All that are short of rows at once: then few rounds are needed.
             if not one.ended and (len(one.rows) < _PIECE // 2 or one.last == bound):
                 one.more()

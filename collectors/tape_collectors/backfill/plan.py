@@ -150,7 +150,7 @@ def _lived(hole: Hole, life: Life, now_ns: int) -> Hole | None:
     """The part that the instrument was there for, and that is over."""
     until = min(life.until_ns - 1 if life.until_ns else now_ns, now_ns - _SETTLED_MS * MS)
     if hole.table == "trades":
-        return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until and settled(hole, now_ns) else None
+        return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until else None
     step = hole.step
     if hole.table.startswith("candles"):
         until -= step - 1

@@ -152,8 +152,9 @@ class Run:
         """Do all of it."""
         begun = time.monotonic()
         missing = await asyncio.to_thread(self.scan.holes, self.known)
-        # What cannot be asked for yet must not be judged: as "failed" it would have to wait for its turn again.
+        # What cannot be asked for yet is told, but not judged: logged as "failed" it would have to wait for its turn again.
         ask, left = self.memory.open([hole for hole in missing if settled(hole, self.now)])
+        left += [(hole, "new") for hole in missing if rows_of(hole) and not settled(hole, self.now)]
         entries = list(zip(ask, self.memory.found(ask), strict=True))
         await self._log(entry for _, entry in entries)
         open_holes = found = ask
@@ -327,7 +328,8 @@ class Run:
                 total.failed += rows_of(one) if mine.status == "failed" else 0
         await self._log([*(entry for _, entry in entries), *(entry for _, entry in rest)])
         told = [self._told(hole, entry.status, entry.why or "") for hole, entry in rest]
-        told += [self._told(hole, status, self.memory.why(hole)) for hole, status in left if status != "asked"]
+        whys = {"new": "too new to be asked for; the next run does"}
+        told += [self._told(hole, status, whys.get(status) or self.memory.why(hole)) for hole, status in left if status != "asked"]
         told.sort(key=lambda one: (one.table, one.symbol, one.start))
         return Outcome(totals, told, self.client.requests, self.weight, self.files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,19 @@ def test_merging_by_pieces_is_sorting_everything(tmp_path: Path, given: list[lis
     files = [folder / f"{number}.parquet" for number in range(len(tables))]
     for file, table in zip(files, tables, strict=True):
         file.write_bytes(encode(TRADES, table))
-    with pytest.MonkeyPatch.context() as patch:
+    held: list[int] = []
+
+    class Watched(merging.Source):
+        def more(self) -> None:
+            super().more()
+            held.append(len(self.rows))
+
+    with pytest.MonkeyPatch.context() as patch, (folder / "merged.parquet").open("wb") as out:
         patch.setattr(merging, "_PIECE", piece)
-        merging._write(TRADES, folder / "merged.parquet", [str(file) for file in files])
+        patch.setattr(merging, "Source", Watched)
+        merging._write(TRADES, out, [str(file) for file in files])
+    # Also where all rows are of one symbol.
+    assert max(held) <= 2 * piece
     assert digest(whole(TRADES, str(folder / "merged.parquet"))) == digest(latest(TRADES, pa.concat_tables(tables)))
 
 
@@ -135,6 +146,28 @@ def _trades(batch: int, chosen: list[tuple[str, int]]) -> dict[str, list[Any]]:
         "price": [float(place) for place in range(len(chosen))],
         "trade_id": [second for _, second in chosen],
     }
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), pa.ArrowInvalid("damaged")])
+def test_a_merge_that_fails_costs_no_row_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    store = ParquetTables(tmp_path)
+
+    def failing(spec: Any, out: Any, files: Any) -> None:
+        out.write(b"half")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "_write", failing)
+        for number in range(1, parts.FAN + 5):
+            assert put(store, number)
+    assert "merged later" in caplog.text and store.count("trades") == 3 * (parts.FAN + 4)
+    assert not list(tmp_path.rglob(".*.tmp")) and all(part.first == part.last for part in found(tmp_path))
+    for number in range(parts.FAN + 5, 2 * parts.FAN + 5):
+        put(store, number)
+    assert store.count("trades") == 3 * (2 * parts.FAN + 4) and any(part.first < part.last for part in found(tmp_path))
+    store.close()
 
 
 def test_one_symbol_is_read_without_the_others(tmp_path: Path) -> None:
