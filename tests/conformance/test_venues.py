@@ -62,7 +62,7 @@ async def test_dropped_doubled_and_reordered_frames(tmp_path: Path, venue: str) 
             with run.simulator.faults.on(kind, venue=venue, p=0.1) as fault:
                 await run.until(lambda fault=fault: fault.count > 25)
         with run.simulator.faults.on("drop", venue=venue, stream=run.depth, p=0.3) as fault:
-            await run.until(lambda: fault.count > 5)
+            await run.until(lambda: fault.count > 12)
         await run.proven_again()
     _, told = run.check()
     assert told["gap"] > 0 and gaps(run, run.depth_channel) > 0

@@ -14,8 +14,9 @@ from tape_archive.format.records import BookDelta, BookLost, BookSnapshot, Gap, 
 from tape_collectors.venues.bybit.wire import Book
 from tape_collectors.venues.session import MS, SECOND
 
-#: rule 4: so many jumps within such a time, each mended by a new snapshot, and ``u`` is believed not to be consecutive here
-JUMPS = 4
+#: rule 4: so many jumps within such a time, each mended by a new snapshot, and ``u`` is believed not to be consecutive here. Fewer cost a
+#: snapshot each, about a second of book in thirty; four were believed once, and a book that had lost five frames was called proven
+JUMPS = 20
 JUMPS_NS = 600 * SECOND
 
 
@@ -28,7 +29,7 @@ class DepthBook:
        An older ``u`` at a later time of the matching engine is the venue beginning anew without saying so: a reset, and the book is lost.
     4. ``u`` goes up by one with each delta: observed, and promised on the SBE page, but contradicted by a client tested live in 2026. So a
        jump is a gap and loses the book, as long as the stream does not show that jumps are its habit: after ``JUMPS`` of them within
-       ``JUMPS_NS`` a jump is only said (a notice), and the comparison with REST is what proves the book.
+       ``JUMPS_NS``, each of a book that was proven, a jump is only said (a notice), and the comparison with REST is what proves the book.
     5. A lost book is asked for again by subscribing anew: the snapshot is the first frame.
 
     Sizes are absolute, zero deletes: kept by ``market.book``.
@@ -95,7 +96,8 @@ class DepthBook:
         """Rule 4."""
         if self.habit:
             return [Notice(t, "jump", f"{self.symbol} {self.channel} u went from {self.last} to {u}")]
-        self.jumps.append(t)
+        if self.live:
+            self.jumps.append(t)
         self.habit = len(self.jumps) == JUMPS and t - self.jumps[0] < JUMPS_NS
         gap = Gap(t, self.symbol, self.channel, self.last_t, self.last + 1, u - 1, "sequence")
         return [gap, *self._lost(t, "gap in the depth stream")]

@@ -67,6 +67,13 @@ def test_rule_4_jumps_that_are_the_streams_habit_are_only_said() -> None:
         assert kinds(last)[-1] == ended
 
 
+def test_rule_4_jumps_of_a_book_that_is_lost_are_no_habit(book: DepthBook) -> None:
+    for number in range(2 * JUMPS):
+        book.delta(number, 1, 1, frame(200 + 10 * number))
+    book.snapshot(3 * JUMPS, 1, 1, frame(1000))
+    assert kinds(book.delta(4 * JUMPS, 1, 1, frame(1002))) == ["Gap", "BookLost"]
+
+
 @given(st.integers(0, 10**6), st.sampled_from(["drop", "double", "reorder", "none"]))
 def test_the_book_is_the_venues_or_a_mark_stands(seed: int, fault: str) -> None:
     chance = random.Random(seed)
