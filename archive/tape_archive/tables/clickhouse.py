@@ -11,10 +11,10 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
@@ -34,10 +34,10 @@ from tape_archive.format.errors import (
 )
 from tape_archive.tables import ddl
 from tape_archive.tables.batch import Rows, conform, schema_of
-from tape_archive.tables.laws import SECOND, Found, Gap, Grid, Hole, Ids, Law, Life, found_in
+from tape_archive.tables.clickhouse_query import Search, quoted, terms_of
+from tape_archive.tables.laws import Gap, Law, Life
 from tape_archive.tables.parts import span_of
 from tape_archive.tables.schema import LEDGER, SPECS, Spec, spec_of
-from tape_archive.tables.search import columns_of, seen, verdict
 from tape_archive.tables.tables import Cursor, Proof, Target, filters, proof_of, standing, target_of
 
 _DENIED = {192, 193, 194, 497, 516}
@@ -51,14 +51,7 @@ _INSERT: Mapping[str, Any] = {
     "distributed_foreground_insert": 1,
 }
 _READ: Mapping[str, Any] = {"do_not_merge_across_partitions_select_final": 1}
-#: symbols that one search asks for: bounds its memory
-_AT_ONCE = 20
 _DATES = {"day": "%Y%m%d", "month": "%Y%m", "year": "%Y"}
-
-
-def quoted(text: str) -> str:
-    """A text as SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def failure(where: str, error: Exception) -> TapeError:
@@ -218,14 +211,6 @@ class ClickHouseTables:
 
     # -- reading ----------------------------------------------------------------------------------------------------------------------
 
-    def _where(self, spec: Spec, start: int | None, end: int | None, wanted: Mapping[str, str]) -> str:
-        terms = [f"{name} = {quoted(value)}" for name, value in wanted.items()]
-        for bound, sign in ((start, ">="), (end, "<")):
-            if bound is not None:
-                edge = min(max(-(-bound // 1000), 0), 7_258_118_400_000_000)
-                terms.append(f"{spec.time} {sign} fromUnixTimestamp64Micro(toInt64({edge}), 'UTC')")
-        return " AND ".join(terms) or "1"
-
     def read(
         self,
         table: str,
@@ -241,7 +226,7 @@ class ClickHouseTables:
         chosen = columns or spec.names
         wanted = dict(where or {}) | ({} if symbol is None else {"symbol": symbol})
         names = ", ".join(f"`{spec.column(name).name}`" for name in chosen)
-        sql = f"SELECT {names} FROM {self._name(table)} FINAL WHERE {self._where(spec, start, end, wanted)} ORDER BY {', '.join(spec.key)}"
+        sql = f"SELECT {names} FROM {self._name(table)} FINAL WHERE {terms_of(spec, start, end, wanted)} ORDER BY {', '.join(spec.key)}"
         schema = schema_of(spec)
         got = self._arrow(sql)
         if not got.num_columns:
@@ -258,7 +243,7 @@ class ClickHouseTables:
         """See Tables."""
         spec = spec_of(table)
         wanted = {} if symbol is None else {"symbol": symbol}
-        return int(self._rows(f"SELECT count() FROM {self._name(table)} FINAL WHERE {self._where(spec, start, end, wanted)}")[0][0])
+        return int(self._rows(f"SELECT count() FROM {self._name(table)} FINAL WHERE {terms_of(spec, start, end, wanted)}")[0][0])
 
     def proof(self, table: str, start: int | None = None, end: int | None = None) -> Proof:
         """See Tables."""
@@ -270,79 +255,8 @@ class ClickHouseTables:
         self, table: str, symbols: Mapping[str, Life], start: int, end: int, law: Law, where: Mapping[str, str] | None = None
     ) -> dict[str, list[Gap]]:
         """See Tables. The database finds the holes."""
-        spec = spec_of(table)
-        found: dict[str, list[Found]] = {symbol: [] for symbol in symbols}
-        names = list(symbols)
-        for at in range(0, len(names), _AT_ONCE):
-            some = names[at : at + _AT_ONCE]
-            terms = f"symbol IN ({', '.join(map(quoted, some))}) AND {self._where(spec, start, end, filters(where))}"
-            if isinstance(law, Grid):
-                self._periods(spec, law, terms, found)
-            elif isinstance(law, Ids):
-                self._stretches(spec, law, terms, found)
-                self._beside(spec, law, some, start, end, filters(where), found)
-            else:
-                for symbol in some:
-                    one = seen(spec, law, self.read(table, symbol, start, end, columns=columns_of(spec, law), where=filters(where)))
-                    found[symbol] += [one] if one else []
-        return verdict(law, symbols, found, start, end)
-
-    def _periods(self, spec: Spec, law: Grid, terms: str, found: dict[str, list[Found]]) -> None:
-        """Each symbol's periods as a bitmap: where they jump, some are missing. A fifth of the cost of counting them by the day."""
-        since, step = f"(toUnixTimestamp64Micro({spec.time}) - {law.offset // 1000})", law.step // 1000
-        if law.slack == 0:
-            terms += f" AND intDiv({since}, {step}) * {step} = {since}"
-        elif law.slack < law.step - 1:
-            terms += f" AND modulo({since}, {step}) <= {law.slack // 1000}"
-        sql = (
-            f"WITH arraySort(bitmapToArray(groupBitmapState(toUInt64(intDiv({since}, {step}))))) AS n, arrayDifference(n) AS jump "
-            "SELECT symbol, n[1], n[-1], arrayFilter((one, by) -> by > 1, n, jump), arrayFilter(by -> by > 1, jump) "
-            f"FROM {self._name(spec.name)} WHERE {terms} GROUP BY symbol"
-        )
-        if law.step >= SECOND:
-            # A count of seconds fits until 2106, and is three times as fast.
-            sql = sql.replace("toUInt64(intDiv", "toUInt32(intDiv")
-        for symbol, low, high, behind, jumps in self._rows(sql):
-            holes = [Hole(int(after) - int(by) + 1, int(after)) for after, by in zip(behind, jumps, strict=True)]
-            found[symbol].append(Found(low, high, 0, 0, holes))
-
-    def _stretches(self, spec: Spec, law: Ids, terms: str, found: dict[str, list[Found]]) -> None:
-        """Ids are counted in stretches of some thousand; only those with a hole are read."""
-        micro, table, size = f"toUnixTimestamp64Micro({spec.time})", self._name(spec.name), 1 << 14
-        sql = (
-            f"SELECT symbol, intDiv({law.column} AS n, {size}) AS stretch, min(n), max(n), argMin({micro}, n), argMax({micro}, n), "
-            f"groupBitmap(toUInt16(n - stretch * {size})) FROM {table} WHERE {terms} GROUP BY symbol, stretch"
-        )
-        broken: dict[str, list[int]] = {}
-        for symbol, stretch, low, high, low_time, high_time, count in self._rows(sql):
-            if count == high - low + 1:
-                found[symbol].append(Found(low, high, low_time * 1000, high_time * 1000))
-            else:
-                broken.setdefault(symbol, []).append(stretch)
-        for symbol, stretches in broken.items():
-            sql = (
-                f"SELECT {law.column} AS n, {micro} AS t FROM {table} WHERE symbol = {quoted(symbol)} AND {terms} "
-                f"AND intDiv(n, {size}) IN ({', '.join(map(str, stretches))}) ORDER BY n"
-            )
-            rows = self._arrow(sql)
-            numbers, clock = (np.asarray(rows[name].to_numpy(), np.int64) for name in ("n", "t"))
-            for piece in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers // size)) + 1):
-                one = found_in(numbers[piece], clock[piece] * 1000)
-                found[symbol] += [one] if one else []
-
-    def _beside(
-        self, spec: Spec, law: Ids, symbols: list[str], start: int, end: int, wanted: Mapping[str, str], found: dict[str, list[Found]]
-    ) -> None:
-        """The nearest rows before and after the span."""
-        micro = f"toUnixTimestamp64Micro({spec.time})"
-        for symbol in symbols:
-            for bounds, order in (((None, start), "DESC"), ((end, None), "ASC")):
-                terms = self._where(spec, bounds[0], bounds[1], {**wanted, "symbol": symbol})
-                rows = self._rows(
-                    f"SELECT {law.column}, {micro} FROM {self._name(spec.name)} WHERE {terms} "
-                    f"ORDER BY {spec.time} {order}, {law.column} {order} LIMIT 1"
-                )
-                found[symbol] += [Found(number, number, time * 1000, time * 1000) for number, time in rows]
+        search = Search(self._rows, self._arrow, partial(self.read, table), self._name(table), spec_of(table))
+        return search.missing(symbols, start, end, law, filters(where))
 
     # -- retention --------------------------------------------------------------------------------------------------------------------
 
@@ -350,7 +264,7 @@ class ClickHouseTables:
         """See Tables. Whole partitions are dropped; of the one that is left, rows are masked and go with the next merge."""
         spec = spec_of(table)
         where = f" ON CLUSTER '{self.cluster}'" if self.cluster else ""
-        name, terms = self._name(table, local=True), self._where(spec, None, before, {})
+        name, terms = self._name(table, local=True), terms_of(spec, None, before, {})
         old = self.count(table, None, None, before)
         if not old:
             return 0

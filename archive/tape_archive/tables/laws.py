@@ -77,8 +77,13 @@ class Grid(msgspec.Struct, frozen=True):
 
     def numbers(self, times: Ints) -> Ints:
         """The period of each time (unix ns) that is on the grid; others are left out."""
-        number, behind = np.divmod(times - self.offset, self.step)
-        return number if self.slack >= self.step - 1 else number[behind <= self.slack]
+        since = times - self.offset
+        # Not divmod: it takes several times as long as dividing by a constant.
+        number = since // self.step
+        if self.slack >= self.step - 1:
+            return number
+        near = since - number * self.step <= self.slack
+        return number if near.all() else number[near]
 
     def expected(self, start: int, end: int, life: Life) -> tuple[int, int]:
         """The periods, from and to (exclusive), that should have a row."""

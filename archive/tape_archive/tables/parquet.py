@@ -27,7 +27,7 @@ from tape_archive.tables.batch import Rows, conform, latest, schema_of
 from tape_archive.tables.laws import Found, Gap, Ids, Law, Life
 from tape_archive.tables.merging import Merger, working
 from tape_archive.tables.schema import SPECS, VERSION, Spec, spec_of
-from tape_archive.tables.search import columns_of, nanoseconds, seen, verdict
+from tape_archive.tables.search import columns_of, nanoseconds, seen_by_symbol, verdict
 from tape_archive.tables.tables import Cursor, Proof, filters, proof_of, standing
 
 log = logging.getLogger(__name__)
@@ -162,8 +162,8 @@ class ParquetTables:
         found: dict[str, list[Found]] = {symbol: [] for symbol in symbols}
         wanted = {name: [value] for name, value in filters(where).items()}
         spans = parts.folders(parts.table_folder(self.root, spec), spec, start, end)
-        for low, high, _ in spans:
-            self._look(spec, law, max(low, start), min(high, end), wanted, found)
+        for place in spans:
+            self._look(spec, law, place, start, end, wanted, found)
         if isinstance(law, Ids):
             self._beside(spec, law, start, end, wanted, found)
         return verdict(law, symbols, found, start, end)
@@ -174,23 +174,30 @@ class ParquetTables:
         for before in (True, False):
             spans = parts.folders(table, spec, None, start) if before else parts.folders(table, spec, end, None)
             lacking = set(found)
-            for low, high, _ in reversed(spans) if before else spans:
+            for place in reversed(spans) if before else spans:
                 if not lacking:
                     break
                 more: dict[str, list[Found]] = {symbol: [] for symbol in lacking}
-                self._look(spec, law, low if before else max(low, end), min(high, start) if before else high, wanted, more)
+                self._look(spec, law, place, None if before else end, start if before else None, wanted, more)
                 for symbol, (one,) in ((symbol, ones) for symbol, ones in more.items() if ones):
                     number, time = (one.high, one.high_time) if before else (one.low, one.low_time)
                     found[symbol].append(Found(number, number, time, time))
                     lacking.discard(symbol)
 
-    def _look(self, spec: Spec, law: Law, start: int, end: int, wanted: Mapping[str, list[str]], found: dict[str, list[Found]]) -> None:
-        """What one folder has of each symbol."""
-        if start >= end:
-            return
+    def _look(
+        self,
+        spec: Spec,
+        law: Law,
+        place: parts.Place,
+        start: int | None,
+        end: int | None,
+        wanted: Mapping[str, list[str]],
+        found: dict[str, list[Found]],
+    ) -> None:
+        """What one folder has of each symbol within the span."""
         columns = ("symbol", *columns_of(spec, law))
         some = {**wanted, "symbol": sorted(found)} if len(found) < 100 else wanted
-        rows: Any = self._again(lambda: self._scan(spec, start, end, columns, some)).unify_dictionaries().combine_chunks()
+        rows: Any = self._again(lambda: self._rows_in(spec, [place], start, end, columns, some)).unify_dictionaries().combine_chunks()
         if not len(rows):
             return
         labels: Any = rows["symbol"].combine_chunks()
@@ -201,18 +208,29 @@ class ParquetTables:
             rows, codes = rows.take(order), codes[order]
         words = labels.dictionary.to_pylist()
         edges = np.searchsorted(codes, np.arange(len(words) + 1))
-        for number, word in enumerate(words):
-            if word in found and edges[number] < edges[number + 1]:
-                one = seen(spec, law, rows.slice(edges[number], edges[number + 1] - edges[number]))
-                found[word].extend([one] if one else [])
+        for word, one in zip(words, seen_by_symbol(spec, law, rows, edges), strict=True):
+            if one is not None and word in found:
+                found[word].append(one)
 
     def _scan(self, spec: Spec, start: int | None, end: int | None, columns: tuple[str, ...], wanted: Mapping[str, list[str]]) -> pa.Table:
         """Rows of the parts that count, as they lie. Raises FileNotFoundError if the parts changed meanwhile."""
-        table = parts.table_folder(self.root, spec)
-        ledger = parts.ledger_of(table)
-        files = []
-        for _, _, folder in parts.folders(table, spec, start, end):
-            files += parts.counting(folder, ledger)
+        return self._rows_in(spec, parts.folders(parts.table_folder(self.root, spec), spec, start, end), start, end, columns, wanted)
+
+    def _rows_in(
+        self,
+        spec: Spec,
+        places: list[parts.Place],
+        start: int | None,
+        end: int | None,
+        columns: tuple[str, ...],
+        wanted: Mapping[str, list[str]],
+    ) -> pa.Table:
+        """The same of some folders."""
+        ledger = parts.ledger_of(parts.table_folder(self.root, spec))
+        files = [file for _, _, folder in places if folder.is_dir() for file in parts.counting(folder, ledger)]
+        # Comparing the time of each row costs as much as reading it.
+        start = None if start is None or all(low >= start for low, _, _ in places) else start
+        end = None if end is None or all(high <= end for _, high, _ in places) else end
         return part_files.scan(files, spec, columns, wanted, start, end)
 
     def _again(self, call: Callable[[], T]) -> T:

@@ -67,14 +67,14 @@ def scan(
     chosen = pa.schema([schema.field(name) for name in columns])
     if not files:
         return chosen.empty_table()
-    condition: Any = ds.field(columns[0]).is_valid()
+    condition: Any = None
     for name, values in wanted.items():
-        condition &= ds.field(name).isin(list(values)) if len(values) > 1 else ds.field(name) == values[0]
+        condition = _and(condition, ds.field(name).isin(list(values)) if len(values) > 1 else ds.field(name) == values[0])
     for bound, after in ((start, True), (end, False)):
         if bound is not None:
             # Times in tables are whole microseconds.
             edge = pa.scalar(-(-bound // 1000), schema.field(spec.time).type)
-            condition &= ds.field(spec.time) >= edge if after else ds.field(spec.time) < edge
+            condition = _and(condition, ds.field(spec.time) >= edge if after else ds.field(spec.time) < edge)
     try:
         if len(wanted.get("symbol", ())) == 1:
             return _of_symbol(files, schema, chosen, {*columns, *wanted, spec.time}, wanted["symbol"][0], condition)
@@ -83,6 +83,10 @@ def scan(
         return ds.dataset(list(files), schema=schema, format=form).to_table(columns=list(columns), filter=condition)
     except pa.ArrowInvalid as error:
         raise Corrupt(f"{Path(files[0]).parent.parent}: {error}; restore the part from a copy") from None
+
+
+def _and(one: Any, other: Any) -> Any:
+    return other if one is None else one & other
 
 
 def _of_symbol(files: Sequence[str], schema: pa.Schema, chosen: pa.Schema, needed: set[str], symbol: str, condition: Any) -> pa.Table:

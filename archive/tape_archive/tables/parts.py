@@ -27,6 +27,10 @@ _SECOND = 1_000_000_000
 FAN = 32
 
 
+#: the first time of a folder, the first behind it (unix ns), and the folder
+Place = tuple[int, int, Path]
+
+
 class Part(msgspec.Struct, frozen=True, order=True):
     """One file. ``writer`` as it stands in names."""
 
@@ -89,7 +93,7 @@ def parts_in(folder: Path) -> list[Part]:
         return []
 
 
-def folders(table: Path, spec: Spec, start: int | None, end: int | None) -> list[tuple[int, int, Path]]:
+def folders(table: Path, spec: Spec, start: int | None, end: int | None) -> list[Place]:
     """The folders that have times from ``start`` to ``end`` (unix ns), by time."""
     found = []
     for folder in table.glob("date=*"):
