@@ -68,8 +68,7 @@ def command(
     log_setup(log_level, as_json=log_json)
     from tape_archive.tables.tables import open_tables
     from tape_collectors.venues.binance.market import POLL
-    from tape_collectors.whole_market.fills import Fills
-    from tape_collectors.whole_market.recorder import status_of
+    from tape_collectors.whole_market.processes import status_of
     from tape_collectors.whole_market.retention import Retention
     from tape_collectors.whole_market.writer import TableWriter, open_tapes, streams_of
 
@@ -91,6 +90,8 @@ def command(
                 # One of several writers cleans up for all.
                 Retention(tables).start()
             if backfill_s > 0:
+                from tape_collectors.whole_market.fills import Fills
+
                 Fills(root, url, backfill_s, endpoints or {}).start()
         collect_seldom()
         try:

@@ -16,10 +16,11 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from tape_archive.format.errors import LocalError, TapeError
-from tape_collectors.runtime.backoff import delays, worth_retry
+from tape_collectors.runtime.backoff import delays
 from tape_collectors.runtime.connection import Connection
 from tape_collectors.runtime.dial import Dial
 from tape_collectors.runtime.intake import Fetching, Intake, Ready
+from tape_collectors.runtime.retry import worth_retry
 from tape_collectors.runtime.watchdog import Silent, Watchdog
 from tape_collectors.venues.protocol import Command, Feed, Fetch, Group, Reconnect, Send
 

@@ -35,6 +35,11 @@ def parts(tapes: Sequence[str], number: int) -> list[tuple[str, ...]]:
     return [*((tape,) for tape in tapes[: number - 1]), tuple(tapes[number - 1 :])]
 
 
+def status_of(state: Path, shard: str, tapes: Sequence[str]) -> Path:
+    """Where a process that writes tables tells of itself."""
+    return state / f"tables-{shard}-{'-'.join(tapes)}.status.json"
+
+
 class TableProcess:
     """Runs ``tape fill --follow``. The store's address goes by the environment: it may hold a password."""
 
@@ -50,7 +55,8 @@ class TableProcess:
     async def run(self) -> None:
         """Until the child ends; raises StoreUnavailable if nobody wanted it to, SettingsError if the first one cannot even begin."""
         command = [sys.executable, "-m", "tape_archive", "fill", "--follow", *self.arguments]
-        environment = os.environ | {"TAPE_STORE": self.store}
+        # glibc gives each thread a heap of its own, and a merge of parts leaves much of it behind.
+        environment = {"MALLOC_ARENA_MAX": "1"} | os.environ | {"TAPE_STORE": self.store}
         first, self._begun = not self._begun, self._begun or time.time()
         self._child = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, env=environment

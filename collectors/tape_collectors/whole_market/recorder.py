@@ -32,7 +32,7 @@ from tape_collectors.venues.binance.market import POLL, TYPES, Anchored, Polls
 from tape_collectors.venues.binance.symbols import stream_name
 from tape_collectors.venues.protocol import Group
 from tape_collectors.whole_market.discovery import Discovery, Wanted
-from tape_collectors.whole_market.processes import BackfillProcess, TableProcess, metrics, parts, worries
+from tape_collectors.whole_market.processes import BackfillProcess, TableProcess, metrics, parts, status_of, worries
 from tape_collectors.whole_market.seams import Seams
 from tape_collectors.wiring import Process, addresses
 
@@ -253,8 +253,3 @@ class _MarketRecorder:
         interval = self.venue.limits["rest"].interval_s
         polls = self._poll_weight(books=1) * interval / 60 if POLL in self.channels else 0.0
         return budget.eta_s(weight, now, int(polls))
-
-
-def status_of(state: Path, shard: str, tapes: Sequence[str]) -> Path:
-    """Where a process that writes tables tells of itself."""
-    return state / f"tables-{shard}-{'-'.join(tapes)}.status.json"

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tape_archive.format.errors import RateLimited, Refused, RemoteError, SettingsError
-from tape_collectors.runtime.backoff import CAP_S, delays, worth_retry
+from tape_collectors.runtime.backoff import CAP_S, delays
 from tape_collectors.runtime.budget import MARGIN, Budget
+from tape_collectors.runtime.retry import worth_retry
 from tape_collectors.runtime.watchdog import Silent, Watchdog
 from tape_collectors.venues.protocol import Limits, Stream
 
