@@ -183,6 +183,8 @@ def run(recorder: Recorder, rest: str, seconds: float, trouble: bool, store: str
     print(f"{wanted:,} streams, {seconds:.0f} s, store {store.partition(':')[0]}")
     watch.tell(frames)
     ask(f"{rest}/control/ledger/stop", b"")
+    # What follows is between the recorder and REST; the simulator is not to be busy with what nobody hears.
+    ask(f"{rest}/control/rate?count=100", b"")
     ledger = ask(f"{rest}/control/ledger")
     time.sleep(5)
     begun = time.monotonic()

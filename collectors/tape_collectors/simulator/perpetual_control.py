@@ -6,6 +6,7 @@ POST /control/ledger/reset, …/stop         count from now on; count no more; r
 POST /control/list?count=40                new perpetuals; pending=1: announced, not yet traded; or symbol=A: begin trading A
 POST /control/delist?count=15              perpetuals settle and fall silent; or symbol=A; gone=1: they leave exchangeInfo as well
 POST /control/cut?count=3                  connections are reset; kind=close: closed with code=1001
+POST /control/rate?count=100               so many frames a second from now on: the market also moves when nobody hears it
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PerpetualControl(PerpetualVenue):
         app.router.add_get("/control/status", self._status)
         app.router.add_get("/control/ledger", self._ledger)
         app.router.add_post("/control/ledger/{what:reset|stop}", self._interval)
-        app.router.add_post("/control/{what:list|delist|cut}", self._order)
+        app.router.add_post("/control/{what:list|delist|cut|rate}", self._order)
 
     def step(self, ms: int, moves: dict[str, Any]) -> None:
         while self.plan and self.plan[0].at_s <= time.monotonic() - self._started:
@@ -122,6 +123,9 @@ class PerpetualControl(PerpetualVenue):
             if kind not in ("disconnect", "close") or not code.isdigit():
                 return web.json_response({"error": "expected kind=disconnect or kind=close, and code= a number"}, status=400)
             return web.json_response({"connections": self.cut(kind, int(code), int(text))})
+        if what == "rate":
+            self.rate = float(text)
+            return web.json_response({"rate": self.rate})
         if what == "list" and symbol:
             self.begin(self.market.instruments[symbol])
             return web.json_response({"symbols": [symbol]})
