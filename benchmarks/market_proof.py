@@ -34,6 +34,8 @@ VENUE = "binance_usdm"
 TABLES = {"aggTrade": "trades", "kline_1m": "candles_1m"}
 #: backfill does not miss trades of the last two minutes: its "now" is moved on by as much
 QUIET_MS = 180_000
+#: so many symbols are looked for in lines that are not decoded yet
+_FEW = 20
 MS = 1_000_000
 Line = dict[str, Any]
 
@@ -223,7 +225,9 @@ def on_tape(
     if not some:
         return ids, gaps
     channels = {one.stream for one in some}
-    for t, name, event in events(root, *{f'"{one.symbol}"'.encode() for one in some}):
+    symbols = {f'"{one.symbol}"'.encode() for one in some}
+    # To look for many in each line takes longer than to decode it.
+    for t, name, event in events(root, *symbols if len(symbols) <= _FEW else ()):
         if name.partition("@")[2] in channels:
             channel, symbol, id, _ = told(name, event)
             if (channel, symbol) in ids:

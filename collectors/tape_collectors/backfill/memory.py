@@ -15,7 +15,8 @@ import numpy as np
 from tape_archive.tables.schema import EXCHANGE
 from tape_archive.tables.search import nanoseconds
 from tape_archive.tables.tables import Tables
-from tape_collectors.backfill.plan import CLASSES, DAY_NS, HOUR_NS, Hole, age_of
+from tape_collectors.backfill.holes import Hole, cut_to, rows_of
+from tape_collectors.backfill.plan import CLASSES, DAY_NS, HOUR_NS, age_of
 from tape_collectors.backfill.spans import Spans, outside
 
 TABLE = "gap_detection_log"
@@ -105,7 +106,7 @@ class Memory:
         for hole in holes:
             name = self.names.get(hole.symbol, hole.symbol)
             never = self._never.get((hole.table, name, hole.interval))
-            parts = [hole] if never is None else [_cut(hole, *part) for part in outside(hole.first, hole.last, hole.step, never)]
+            parts = [hole] if never is None else [cut_to(hole, *part) for part in outside(hole.first, hole.last, hole.step, never)]
             if never is not None and sum(map(rows_of, parts)) < rows_of(hole):
                 leave.append((hole, "unfillable"))
             for part in parts:
@@ -184,15 +185,6 @@ def priority(interval: str, age: int, length: int, scope: str) -> int:
     days = min(5.0, max(1.0, length / DAY_NS))
     value = 0.6 * _BY_AGE[age] + 0.3 * _BY_INTERVAL.get(interval, _NONE) + 0.1 * days + SCOPES[scope]
     return int(np.clip(value, 5 if scope == "manual" else 1, 10))
-
-
-def rows_of(hole: Hole) -> int:
-    """How many rows are missing; of trades whose ids are not known 0."""
-    return (hole.last - hole.first) // hole.step + 1 if hole.first and hole.last else 0
-
-
-def _cut(hole: Hole, first: int, last: int) -> Hole:
-    return msgspec.structs.replace(hole, first=first, last=last, from_ns=first, to_ns=last)
 
 
 def _int(value: object) -> int:

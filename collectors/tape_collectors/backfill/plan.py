@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from tape_collectors.backfill.holes import SETTLED_NS, Hole, cut_to, last_over
 from tape_collectors.venues.binance import history
 from tape_collectors.venues.binance.history import DAY, HOUR
 from tape_collectors.venues.binance.wire import MS
@@ -30,28 +31,12 @@ _RATE = 36.0
 _CUT = 499
 #: a file of the archive is worth so many requests
 _WORTH = 10
-#: a row of a grid is asked for so long after its time, a file so long after the end of its day or month
-_SETTLED_MS = 10_000
+#: a file is asked for so long after the end of its day or month
 _PUBLISHED_MS = 12 * HOUR
 _MONTH_LATE_MS = 8 * DAY
 _UNPUBLISHED = "its archive is not published yet"
 #: how late a settlement of funding may come
 _FUNDING_LATE = 60_000
-
-
-class Hole(msgspec.Struct, frozen=True, order=True):
-    """Rows that are missing: ``first`` to ``last``, inclusive. Of ``trades`` these are ids, and ``from_ns..to_ns`` the time of the rows
-    around them (id 0: not known, so the time alone counts); of all else opening or event times in ns, ``step`` apart, and the same as
-    ``from_ns..to_ns``. ``symbol`` is the venue's name; ``interval``: of candles their length, of open interest its period."""
-
-    table: str
-    symbol: str
-    interval: str
-    step: int
-    first: int
-    last: int
-    from_ns: int
-    to_ns: int
 
 
 class Life(msgspec.Struct, frozen=True):
@@ -108,11 +93,6 @@ def age_of(end_ns: int, now_ns: int) -> int:
     return sum(now_ns - end_ns >= limit for limit in _AGES_NS)
 
 
-def settled(hole: Hole, now_ns: int) -> bool:
-    """Whether it is old enough to be asked for: trades that are still on their way are no gap."""
-    return hole.table != "trades" or hole.from_ns <= now_ns - _SETTLED_MS * MS
-
-
 def plan(holes: Iterable[Hole], now_ns: int, lives: Mapping[str, Life], absent: Mapping[str, str] | None = None) -> Plan:
     """The requests for these holes. ``absent``: files that are not there or wrong, and why; symbols without a life are refused."""
     absent = absent or {}
@@ -148,21 +128,13 @@ def _once(pieces: list[Piece]) -> list[Piece]:
 
 def _lived(hole: Hole, life: Life, now_ns: int) -> Hole | None:
     """The part that the instrument was there for, and that is over."""
-    until = min(life.until_ns - 1 if life.until_ns else now_ns, now_ns - _SETTLED_MS * MS)
+    until = min(life.until_ns - 1 if life.until_ns else now_ns, now_ns - SETTLED_NS)
     if hole.table == "trades":
         return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until else None
     step = hole.step
-    if hole.table.startswith("candles"):
-        until -= step - 1
     first = hole.first + max(0, -(-(life.since_ns // step * step - hole.first) // step)) * step
-    last = hole.first + min(hole.last - hole.first, until - hole.first) // step * step
-    return _part(hole, first, last) if first <= last else None
-
-
-def _part(hole: Hole, first: int, last: int) -> Hole:
-    if hole.table == "trades":
-        return msgspec.structs.replace(hole, first=first, last=last)
-    return msgspec.structs.replace(hole, first=first, last=last, from_ns=first, to_ns=last)
+    last = last_over(hole, until)
+    return cut_to(hole, first, last) if first <= last else None
 
 
 Made = Iterator[Piece | Refused]
@@ -246,7 +218,7 @@ def _seconds(hole: Hole, rows: int) -> float:
 def _cut(hole: Hole, rows: int) -> Iterator[Hole]:
     step = hole.step
     for first in range(hole.first, hole.last + 1, rows * step):
-        yield _part(hole, first, min(hole.last, first + (rows - 1) * step))
+        yield cut_to(hole, first, min(hole.last, first + (rows - 1) * step))
 
 
 def _split(hole: Hole, at_ns: int) -> list[Hole]:
@@ -255,7 +227,7 @@ def _split(hole: Hole, at_ns: int) -> list[Hole]:
     if not hole.first < at_ns <= hole.last:
         return [hole]
     second = hole.first + -(-(at_ns - hole.first) // step) * step
-    return [_part(hole, hole.first, second - step), _part(hole, second, hole.last)]
+    return [cut_to(hole, hole.first, second - step), cut_to(hole, second, hole.last)]
 
 
 def _trades(holes: Sequence[Hole], now_ns: int, life: Life, absent: Mapping[str, str]) -> Made:
@@ -329,11 +301,11 @@ def _filed(hole: Hole, kind: str, now_ns: int, life: Life, absent: Mapping[str, 
         if first > last or (last - first) // step + 1 < month_rows or path in absent or until + _MONTH_LATE_MS * MS > now_ns:
             continue
         if first > left:
-            yield from _unfiled(_part(hole, left, first - step), kind, now_ns, life, absent)
-        yield _part(hole, first, last), path
+            yield from _unfiled(cut_to(hole, left, first - step), kind, now_ns, life, absent)
+        yield cut_to(hole, first, last), path
         left = last + step
     if left <= hole.last:
-        yield from _unfiled(_part(hole, left, hole.last), kind, now_ns, life, absent)
+        yield from _unfiled(cut_to(hole, left, hole.last), kind, now_ns, life, absent)
 
 
 def _unfiled(hole: Hole, kind: str, now_ns: int, life: Life, absent: Mapping[str, str]) -> Iterator[tuple[Hole, str]]:
@@ -351,7 +323,7 @@ def _by_days(hole: Hole, kind: str, now_ns: int, absent: Mapping[str, str]) -> I
         last = hole.first + (min(hole.last, until - 1) - hole.first) // step * step
         path = history.archive_path(kind, hole.symbol, hole.interval if kind == "klines" else "", day)
         if first <= last:
-            yield _part(hole, first, last), path if path not in absent and until + _PUBLISHED_MS * MS <= now_ns else ""
+            yield cut_to(hole, first, last), path if path not in absent and until + _PUBLISHED_MS * MS <= now_ns else ""
 
 
 def _gone(hole: Hole, kind: str, now_ns: int, absent: Mapping[str, str]) -> Refused:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tape_archive.human import duration, moment
-from tape_collectors.backfill.memory import rows_of
+from tape_collectors.backfill.holes import rows_of
 from tape_collectors.backfill.plan import CLASSES
 from tape_collectors.backfill.run import Left, Outcome, Total
 from tape_collectors.backfill.session import Look

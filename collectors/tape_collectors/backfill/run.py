@@ -18,8 +18,9 @@ from tape_archive.tables.schema import EXCHANGE
 from tape_archive.tables.tables import Cursor, Tables
 from tape_collectors.backfill import archive
 from tape_collectors.backfill.client import Answered, Client, NoAnswer
-from tape_collectors.backfill.memory import TABLE, Entry, Memory, rows_of
-from tape_collectors.backfill.plan import Hole, Piece, plan, settled
+from tape_collectors.backfill.holes import Hole, rows_of, settled
+from tape_collectors.backfill.memory import TABLE, Entry, Memory
+from tape_collectors.backfill.plan import Piece, plan
 from tape_collectors.backfill.scan import Known, Scan, lives
 from tape_collectors.backfill.spans import Spans
 from tape_collectors.venues.binance import history
@@ -152,9 +153,9 @@ class Run:
         """Do all of it."""
         begun = time.monotonic()
         missing = await asyncio.to_thread(self.scan.holes, self.known)
-        # What cannot be asked for yet is told, but not judged: logged as "failed" it would have to wait for its turn again.
-        ask, left = self.memory.open([hole for hole in missing if settled(hole, self.now)])
-        left += [(hole, "new") for hole in missing if rows_of(hole) and not settled(hole, self.now)]
+        # What cannot be asked for yet is not judged: logged as "failed" it would have to wait for its turn again. Trades are told of.
+        ask, left = self.memory.open(self._old(missing))
+        left += [(hole, "new") for hole in missing if hole.table == "trades" and rows_of(hole) and not settled(hole, self.now)]
         entries = list(zip(ask, self.memory.found(ask), strict=True))
         await self._log(entry for _, entry in entries)
         open_holes = found = ask
@@ -169,7 +170,7 @@ class Run:
                 break
             await self._execute(made.pieces)
             touched = {(hole.table, self.names[hole.symbol]) for hole in ask}
-            found, _ = self.memory.open(await asyncio.to_thread(self.scan.holes, self.known, touched))
+            found, _ = self.memory.open(self._old(await asyncio.to_thread(self.scan.holes, self.known, touched)))
             # The rows of funding that came tell how often it is settled: more may be missing than was seen at first.
             wider = [hole for hole in found if hole.table == "funding"]
             open_holes = [hole for hole in dict.fromkeys((*_within(found, ask), *wider)) if not self._settled(hole)]
@@ -178,6 +179,9 @@ class Run:
         outcome = await self._end(entries, _within(found, ask), left)
         outcome.seconds = time.monotonic() - begun
         return outcome
+
+    def _old(self, holes: Iterable[Hole]) -> list[Hole]:
+        return [old for hole in holes if (old := settled(hole, self.now)) is not None]
 
     # -- asking ----------------------------------------------------------------------------------------------------------
 

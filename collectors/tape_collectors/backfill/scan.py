@@ -11,7 +11,8 @@ from tape_archive.tables import laws
 from tape_archive.tables.laws import SECOND, Gap
 from tape_archive.tables.search import nanoseconds
 from tape_archive.tables.tables import Tables
-from tape_collectors.backfill.plan import Hole, Life
+from tape_collectors.backfill.holes import Hole
+from tape_collectors.backfill.plan import Life
 
 #: tables that the venue can give the past of
 FILLABLE = ("candles_1m", "candles_5m", "candles_30m", "candles_4h", "candles_1d", "trades", "funding", "open_interest")

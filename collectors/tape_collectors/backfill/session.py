@@ -16,9 +16,10 @@ from tape_archive.tables.laws import interval_ns
 from tape_archive.tables.tables import Tables, open_tables
 from tape_collectors.backfill import custom
 from tape_collectors.backfill.client import Answered, Client, NoAnswer
+from tape_collectors.backfill.holes import Hole
 from tape_collectors.backfill.ledger import learned, native, remembered
 from tape_collectors.backfill.memory import SCOPES, Memory
-from tape_collectors.backfill.plan import SPACING_S, Hole, Plan, plan
+from tape_collectors.backfill.plan import SPACING_S, Plan, plan
 from tape_collectors.backfill.run import Batches, Left, Outcome, Run, Show, Total, silent
 from tape_collectors.backfill.scan import FILLABLE, Known, Scan, lives
 from tape_collectors.runtime.budget import budgets

@@ -53,7 +53,9 @@ class Listing:
 
     def quote_text(self, amount: int) -> str:
         """Price times size as the venue writes it."""
-        return f"{amount / 10 ** (self.tick + self.lot):.5f}"
+        whole, part = divmod(amount, 10 ** (self.tick + self.lot))
+        # All decimals, as on the stream: a candle is the same by either way.
+        return f"{whole}.{part:0{self.tick + self.lot}d}"
 
 
 @dataclass(frozen=True)

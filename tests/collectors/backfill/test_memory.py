@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tape_archive.tables.tables import Cursor, Tables, open_tables
+from tape_collectors.backfill.holes import Hole
 from tape_collectors.backfill.memory import TABLE, Memory, priority
-from tape_collectors.backfill.plan import DAY_NS, HOUR_NS, Hole
+from tape_collectors.backfill.plan import DAY_NS, HOUR_NS
 from tape_collectors.backfill.spans import Spans, outside
 
 MINUTE = 60 * 10**9

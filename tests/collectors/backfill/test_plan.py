@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tape_collectors.backfill.plan import SPACING_S, Hole, Life, Piece, plan, settled
+from tape_collectors.backfill.holes import Hole, rows_of, settled
+from tape_collectors.backfill.plan import SPACING_S, Life, Piece, plan
 from tape_collectors.venues.binance import history
 from tape_collectors.venues.binance.history import DAY, HOUR, INTERVALS, MINUTE
 from tape_collectors.venues.binance.wire import MS
@@ -170,3 +171,15 @@ def test_trades_that_are_still_on_their_way_are_no_gap() -> None:
     hole = Hole("trades", "BTCUSDT", "", 1, 5, 9, now - 8_000_000_000, now - 5_000_000_000)
     assert not settled(hole, now) and not plan([hole], now, {"BTCUSDT": Life()}).pieces
     assert settled(hole, now + 2_000_000_000) and plan([hole], now + 2_000_000_000, {"BTCUSDT": Life()}).pieces
+
+
+def test_of_candles_those_that_have_just_closed_are_not_asked_for_yet() -> None:
+    """Not judged either: as "failed" they had to wait for their turn again, at every run within ten seconds of a minute's end."""
+    minute, now = 60 * 10**9, 1_000_000 * 60 * 10**9 + 7 * 10**9
+    hole = Hole("candles_1m", "BTCUSDT", "1m", minute, now // minute * minute - 4 * minute, now // minute * minute - minute, 0, 0)
+    old = settled(hole, now)
+    assert (
+        old is not None and (old.first, old.last) == (hole.first, hole.last - minute) and (old.from_ns, old.to_ns) == (old.first, old.last)
+    )
+    assert settled(hole, now + 3 * 10**9 - 2) == old and rows_of(settled(hole, now + 3 * 10**9) or old) == 4
+    assert settled(old, now - 3 * minute - 7 * 10**9) is None
