@@ -15,7 +15,7 @@ from tape_collectors.venues.bybit.wire import Book
 from tape_collectors.venues.session import MS, SECOND
 
 #: rule 4: so many jumps within such a time, each mended by a new snapshot, and ``u`` is believed not to be consecutive here. Fewer cost a
-#: snapshot each, about a second of book in thirty; four were believed once, and a book that had lost five frames was called proven
+#: snapshot each; four were believed once, and a book that had lost five frames was called proven
 JUMPS = 20
 JUMPS_NS = 600 * SECOND
 
