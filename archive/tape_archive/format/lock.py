@@ -12,10 +12,12 @@ from tape_archive.format.errors import Busy
 
 
 class Lock:
-    """Raises Busy, naming the pid, if another process holds it."""
+    """Raises Busy, naming the pid, if another process holds it. ``busy``: what that means, and ``fix``: what to do."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, busy: str = "already recording here", fix: str = "stop it first, or choose another --root") -> None:
         self.path = path
+        self._busy = busy
+        self._fix = fix
         self._fd = -1
 
     def __enter__(self) -> Lock:
@@ -30,7 +32,7 @@ class Lock:
             pid = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(self._fd)
             self._fd = -1
-            raise Busy(f"already recording here: process {pid} holds {self.path}; stop it first, or choose another --root") from None
+            raise Busy(f"{self._busy}: process {pid} holds {self.path}; {self._fix}") from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
         return self

@@ -22,6 +22,9 @@ from tape_collectors.cli.options import addressed, listed
 if TYPE_CHECKING:
     from tape_collectors.whole_market.writer import TableWriter
 
+#: of a recorder that was killed the writer goes on until it has read up to the next recorder's tape, and that one's begins again and again
+_WRITTEN = ("another process writes these tables", "the writer of a recorder that was killed ends by itself when it has caught up")
+
 
 @click.command("fill")
 @click.option("--root", metavar="DIR", default=".", show_default=True, help="Where market-record writes.")
@@ -81,7 +84,8 @@ def command(
     streams = streams_of(venue, shard, tapes or ())
     with ExitStack() as locks:
         for stream in streams.values():
-            locks.enter_context(Lock(state / f"tables-{element(venue)}-{element(stream)}.lock"))
+            lock = Lock(state / f"tables-{element(venue)}-{element(stream)}.lock", *_WRITTEN)
+            locks.enter_context(lock)
         made = open_tapes(Path(root), tables, venue, types or (), custom or (), shard, tuple(streams))
         writer = TableWriter(made, drain_s, status=status_of(state, shard.replace("/", "-of-"), tuple(streams)))
         if follow:
