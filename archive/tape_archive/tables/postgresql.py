@@ -27,7 +27,7 @@ from tape_archive.format.errors import (
     StoreUnavailable,
     TapeError,
 )
-from tape_archive.tables import copy_text, ddl, partitions
+from tape_archive.tables import copying, ddl, partitions
 from tape_archive.tables.batch import Rows, conform
 from tape_archive.tables.laws import Found, Gap, Grid, Hole, Ids, Law, Life
 from tape_archive.tables.schema import LEDGER, SPECS, VERSION, Spec, spec_of
@@ -211,10 +211,10 @@ class PostgresTables:
                 known.add(name)
 
     async def _copy(self, db: Connection, spec: Spec, batch: pa.Table) -> None:
-        text = copy_text.written(batch)
+        content = copying.written(batch)
         try:
             async with db.transaction():
-                await db.copy_to_table(spec.name, source=io.BytesIO(text), format="csv", columns=spec.names)
+                await db.copy_to_table(spec.name, source=io.BytesIO(content), format="binary", columns=spec.names)
             return
         except asyncpg.UniqueViolationError:
             pass
@@ -223,7 +223,7 @@ class PostgresTables:
             self._partitions.pop(spec.name, None)
             raise StoreSlow(f"{self.url}: a partition of {spec.name} was removed meanwhile; send the batch again") from None
         await db.execute(f'CREATE TEMP TABLE IF NOT EXISTS "staged_{spec.name}" (LIKE "{spec.name}") ON COMMIT DELETE ROWS')
-        await db.copy_to_table(f"staged_{spec.name}", source=io.BytesIO(text), format="csv", columns=spec.names)
+        await db.copy_to_table(f"staged_{spec.name}", source=io.BytesIO(content), format="binary", columns=spec.names)
         names = ", ".join(f'"{name}"' for name in spec.names)
         new = ", ".join(f'"{name}" = excluded."{name}"' for name in spec.names if name not in spec.key)
         await db.execute(
@@ -265,7 +265,7 @@ class PostgresTables:
         wanted = dict(where or {}) | ({} if symbol is None else {"symbol": symbol})
         names = ", ".join(f'"{spec.column(name).name}"' for name in chosen)
         sql = f'SELECT {names} FROM "{table}" WHERE {self._where(spec, start, end, wanted)} ORDER BY {", ".join(spec.key)}'
-        return copy_text.parsed(spec, chosen, self._run(self._copied(sql)))
+        return copying.parsed(spec, chosen, self._run(self._copied(sql)))
 
     async def _copied(self, sql: str) -> bytes:
         out = io.BytesIO()

@@ -1,36 +1,28 @@
-"""Rows as the CSV of PostgreSQL's COPY, and back: made and read by Arrow, a column at a time. Pure."""
+"""Rows as PostgreSQL's COPY takes and gives them, a column at a time: in its binary format there (the server parses nothing; rows cost it
+and us less than half of what CSV does), as CSV back. Pure."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pgpq import ArrowToPostgresBinaryEncoder
 from pyarrow import csv
 
 from tape_archive.tables.batch import schema_of
 from tape_archive.tables.schema import Spec
 
-_LISTS = pa.list_(pa.string())
-
 
 def written(batch: pa.Table) -> bytes:
-    """The rows as CSV: no header, null is nothing, an empty text is ``""``."""
-    columns: list[Any] = []
-    for name in batch.column_names:
-        values: Any = batch[name]
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(pa.string())
-        elif pa.types.is_list(values.type):
-            whole = values.combine_chunks()
-            inside: Any = pc.binary_join(whole.cast(_LISTS), ",")
-            values = pc.binary_join_element_wise("{", inside, "}", "")
-        columns.append(values)
-    out = io.BytesIO()
-    csv.write_csv(pa.Table.from_arrays(columns, names=batch.column_names), out, csv.WriteOptions(include_header=False))
-    return out.getvalue()
+    """The rows for ``COPY … FROM … WITH (FORMAT binary)``."""
+    fields: Any = batch.schema
+    plain = pa.schema([field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in fields])
+    encoder = ArrowToPostgresBinaryEncoder(plain)
+    header = encoder.write_header()
+    pieces = [encoder.write_batch(piece) for piece in batch.cast(plain).to_batches()]
+    return b"".join([header, *pieces, encoder.finish()])
 
 
 def parsed(spec: Spec, names: tuple[str, ...], text: bytes) -> pa.Table:
