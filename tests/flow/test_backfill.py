@@ -125,6 +125,21 @@ async def test_trades_between_a_listing_and_the_first_row(tmp_path: Path, hours:
         assert again.requests == 0 and again.left == outcome.left
 
 
+async def test_the_last_trades_before_a_delisting(tmp_path: Path) -> None:
+    async with venue(3, rate=900) as server:
+        assert server.api.past is not None
+        given = Given(tmp_path, server.api.past.history, days=3)
+        last = given.rows["trades", "A2USDT"]["timestamp"][-6:]
+        assert server.api.past.history.listings["A2USDT"].delisted_ms * MS - last[0] < 60_000 * MS
+        given.cut("trades", "A2USDT", slice(-5, None))
+        remember(given, NOW - 6 * DAY)
+        outcome = await fill(tmp_path, server, tables=("trades",))
+        assert outcome.tables["trades"].filled == 5 and not outcome.left
+        assert given.have("trades") == given.wanted("trades", outcome.left)
+        again = await fill(tmp_path, server, tables=("trades",))
+        assert again.requests == 0 and not again.left
+
+
 async def test_into_a_database(tmp_path: Path) -> None:
     server = Postgres()
     server.start()

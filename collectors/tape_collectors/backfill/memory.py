@@ -61,8 +61,9 @@ class Memory:
         self._known: dict[tuple[str, str, str, int, int], Entry] = {}
         self._never: dict[tuple[str, str, str], Spans] = {}
         self._whys: dict[tuple[str, str, str], list[tuple[int, int, str]]] = {}
-        #: (symbol, start) of trades of which nobody knows how many there are -> up to when they were asked for
-        self._asked: dict[tuple[str, int], int] = {}
+        #: trades of which nobody knows how many there are, by symbol: from when -> up to when they were asked for, and from when in vain
+        self._asked: dict[str, dict[int, int]] = {}
+        self._vain: set[tuple[str, int]] = set()
         columns = (
             *("symbol", "detection_time", "log_id", "data_type", "interval", "gap_start", "gap_end", "status", "records_expected"),
             *("records_filled", "fill_complete_time", "error_message", "retry_count"),
@@ -95,7 +96,10 @@ class Memory:
         if entry.why:
             self._whys.setdefault((entry.table, entry.symbol, entry.interval), []).append((entry.start, entry.end, entry.why))
         if entry.status == "completed" and not entry.rows:
-            self._asked[entry.symbol, entry.start] = max(entry.end, self._asked.get((entry.symbol, entry.start), 0))
+            asked = self._asked.setdefault(entry.symbol, {})
+            asked[entry.start] = max(entry.end, asked.get(entry.start, 0))
+        if entry.status == "failed" and not entry.rows:
+            self._vain.add((entry.symbol, entry.start))
         if entry.status == "unfillable" and entry.table != "trades":
             self._never.setdefault((entry.table, entry.symbol, entry.interval), Spans()).add(entry.start, entry.end - 1)
 
@@ -116,15 +120,22 @@ class Memory:
 
     def _left(self, hole: Hole) -> str:
         key = self._key(hole)
-        # What comes before the first row nobody sees by its id, so that is asked for to the end.
-        quiet = 0 if hole.last else _QUIET_NS
-        if not rows_of(hole) and self._asked.get((key[1], key[3]), 0) >= key[4] - quiet:
+        if not rows_of(hole) and self._was_asked(hole, key[1], key[3], key[4]):
             return "asked"
         entry = self._known.get(key)
         if entry is None or entry.status == "unfillable":
             return entry.status if entry else ""
         due = (entry.ended or entry.detected) + _PATIENCE[min(entry.retries, len(_PATIENCE) - 1)]
         return "failed" if entry.status == "failed" and self.scope != "manual" and due > self.now else ""
+
+    def _was_asked(self, hole: Hole, symbol: str, start: int, end: int) -> bool:
+        asked = self._asked.get(symbol, {})
+        # What comes before the first row nobody sees by its id, so that is asked for to the end.
+        until = end if hole.last else end - _QUIET_NS
+        if asked.get(start, 0) >= until:
+            return True
+        # An answer told of all trades up to its end, so also of those behind the last one that came by it; unless it broke off there.
+        return (symbol, start) not in self._vain and any(first <= start and last >= until for first, last in asked.items())
 
     def why(self, hole: Hole) -> str:
         """What was said of a gap, or of one that it has a part of."""

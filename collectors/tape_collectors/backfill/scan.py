@@ -143,9 +143,11 @@ class Scan:
         found = []
         for name, one in known.items():
             begun, ended = max(self.start, one.listed or 0), min(self.end, one.delisted or self.end)
+            # Of one that is no longer traded none is still on its way.
+            quiet = 0 if ended + _QUIET < self.end else _QUIET
             if name in newest:
                 number, time = newest[name]
-                if ended - time > _QUIET:
+                if ended - time > quiet:
                     found.append(Hole("trades", name, "", 1, number + 1, 0, time, ended))
             elif (self._names is not None or (one.fresh and begun == one.listed)) and begun < ended:
                 found.append(Hole("trades", name, "", 1, 0, 0, begun, ended))

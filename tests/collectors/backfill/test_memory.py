@@ -61,6 +61,23 @@ def test_what_failed_is_asked_later_and_by_a_person_at_once(tmp_path: Path) -> N
     store.close()
 
 
+def tail(since: int, until: int = 0) -> Hole:
+    """Trades after the last one, minutes ago."""
+    return Hole("trades", "BTCUSDT", "", 1, since, 0, NOW - since * MINUTE, NOW - until * MINUTE)
+
+
+def test_the_end_of_the_trades_is_asked_for_once(tmp_path: Path) -> None:
+    store = open_tables(f"parquet://{tmp_path}")
+    store.create()
+    ended(store, tail(60, 10), "completed")
+    for what, asked in ((tail(60, 10), False), (tail(20, 10), False), (tail(20, 8), False), (tail(20, 7), True), (tail(61, 10), True)):
+        assert bool(memory(store).open([what])[0]) == asked, "what came by the first answer is behind its beginning"
+    ended(store, tail(20, 10), "failed")
+    assert memory(store, scope="manual").open([tail(20, 10)])[0] and memory(store).open([tail(20, 9)])[0], "the answers broke off there"
+    assert not memory(store).open([tail(30, 10)])[0]
+    store.close()
+
+
 def test_priorities_are_the_briefs() -> None:
     assert priority("1m", 0, HOUR_NS, "scheduled") == 9 and priority("1m", 0, HOUR_NS, "restart") == 10
     assert priority("1d", 2, DAY_NS, "scheduled") == 2 and priority("1d", 2, DAY_NS, "manual") == 5
