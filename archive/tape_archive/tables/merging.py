@@ -1,4 +1,4 @@
-"""Merging the parts of a folder as they grow in number: 32 become one, and 32 of those; and those of a folder that is over, one.
+"""Merging the parts of a folder as they grow in number: 16 or 32 become one, and as many of those; and those of a folder that is over, one.
 
 It happens beside the inserts, in a thread of its own, a few rows of each part at a time: an insert never waits for it, and memory does not
 depend on how large parts are. What was merged is deleted one merge later, so that a reader that has just listed a folder finds its files.
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 #: the values of a row's key columns
 Key = tuple[Any, ...]
 #: parts that are larger together are left as they are, bytes
-MOST = 64 << 20
+MOST = 128 << 20
 #: rows of each part that are in memory at a time
 _PIECE = 512
-#: with so many times FAN parts in a folder an insert waits for the merge after all
+#: with so many times their fan of parts in a folder an insert waits for the merge after all
 _LATE = 8
 
 
@@ -65,12 +65,12 @@ class Merger:
         """A part of a writer (its name as it stands in names) is new there. A merge that fails is tried again later: the rows are in."""
         count = self._parts.get(folder)
         count = self._parts[folder] = len(parts.parts_in(folder)) if count is None else count + 1
-        running = self._under_way.get(folder)
-        if running is not None and (running.done() or count >= _LATE * parts.FAN):
+        running, fan = self._under_way.get(folder), parts.fan(spec)
+        if running is not None and (running.done() or count >= _LATE * fan):
             running.result()
             del self._under_way[folder]
             count, running = self._parts[folder], None
-        if count >= parts.FAN and running is None:
+        if count >= fan and running is None:
             self._thread = self._thread or ThreadPoolExecutor(1, "tables-merge")
             self._parts[folder] = 0
             self._under_way[folder] = self._thread.submit(self._merge, spec, folder, writer)
@@ -104,12 +104,13 @@ class Merger:
 
 
 def grown(spec: Spec, folder: Path, writer: str) -> None:
-    """Merge the last 32 or more parts of one size, and what they then are 32 of."""
+    """Merge the last parts of one size where they are enough, and what they then become enough of."""
+    fan = parts.fan(spec)
     counting = _counting(folder, writer)
     while counting:
-        level = parts.level(counting[-1])
-        run = [part for part in counting if parts.level(part) == level]
-        if level > 1 or len(run) < parts.FAN or run != counting[-len(run) :] or _bytes(run) > MOST:
+        level = parts.level(counting[-1], fan)
+        run = [part for part in counting if parts.level(part, fan) == level]
+        if level > 1 or len(run) < fan or run != counting[-len(run) :] or _bytes(run) > MOST:
             return
         counting[-len(run) :] = [_one_of(spec, folder, writer, run)]
 

@@ -23,8 +23,8 @@ from tape_archive.tables.tables import Cursor
 _PART = re.compile(r"^part-(.+)-(\d{12})-(\d{12})\.parquet$")
 _DATE: dict[Partition, str] = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y", "none": "all"}
 _SECOND = 1_000_000_000
-#: so many parts of a size become one
-FAN = 32
+#: so many parts of a size become one; of lists of levels, of which a part is large, fewer: a merge has a piece of each in memory
+_FAN, _FAN_OF_LISTS = 32, 16
 
 
 #: the first time of a folder, the first behind it (unix ns), and the folder
@@ -140,10 +140,15 @@ def ledger_of(table: Path) -> dict[str, int]:
     return {element(cursor.writer): cursor.batch for cursor in cursors_in(table)}
 
 
-def level(part: Part) -> int:
-    """0: a batch; 1: some dozens of them; 2: a thousand."""
+def fan(spec: Spec) -> int:
+    """How many parts of a size become one."""
+    return _FAN_OF_LISTS if any(column.kind == "floats" for column in spec.columns) else _FAN
+
+
+def level(part: Part, fan: int) -> int:
+    """0: a batch; 1: some dozens of them; 2: hundreds."""
     count = part.last - part.first + 1
-    return 0 if count < FAN else 1 if count < FAN * FAN else 2
+    return 0 if count < fan else 1 if count < fan * fan else 2
 
 
 def counting(folder: Path, ledger: Mapping[str, int]) -> list[str]:

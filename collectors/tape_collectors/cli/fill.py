@@ -109,11 +109,8 @@ def command(
 
 
 def _stay_small() -> None:
-    """Beside a recorder memory counts: Arrow's own pool keeps what a merge of parts has used (100 MiB more), and pandas is not needed."""
+    """Beside a recorder memory counts, and pandas is not needed."""
     sys.meta_path.insert(0, _WithoutPandas)
-    import pyarrow as pa
-
-    pa.set_memory_pool(pa.system_memory_pool())
 
 
 class _WithoutPandas:

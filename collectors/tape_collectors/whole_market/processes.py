@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 _GRACE_S = 5.0
 #: a writer that says nothing, or is behind, for so long is no longer well
 _WELL_S = 120.0
+#: What a writer of tables makes and frees is large and short-lived. By itself glibc gives each thread a heap of its own, and from the first
+#: large block on keeps large ones in it too; Arrow keeps freed ones for the next merge. A hundred MiB in all.
+_SMALL = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 17), "MALLOC_TRIM_THRESHOLD_": str(1 << 20)}
+_SMALL |= {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 def parts(tapes: Sequence[str], number: int) -> list[tuple[str, ...]]:
@@ -55,8 +59,7 @@ class TableProcess:
     async def run(self) -> None:
         """Until the child ends; raises StoreUnavailable if nobody wanted it to, SettingsError if the first one cannot even begin."""
         command = [sys.executable, "-m", "tape_archive", "fill", "--follow", *self.arguments]
-        # glibc gives each thread a heap of its own, and a merge of parts leaves much of it behind.
-        environment = {"MALLOC_ARENA_MAX": "1"} | os.environ | {"TAPE_STORE": self.store}
+        environment = _SMALL | os.environ | {"TAPE_STORE": self.store}
         first, self._begun = not self._begun, self._begun or time.time()
         self._child = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, env=environment

@@ -24,6 +24,7 @@ from tape_archive.tables.schema import SPECS
 from tests.support.rows import DAY, MIDNIGHT, SECOND, rows
 
 TRADES = SPECS["trades"]
+FAN = parts.fan(TRADES)
 
 
 def put(store: ParquetTables, number: int, start: int = MIDNIGHT, count: int = 3, step: int = SECOND, writer: str = "venue/tape") -> bool:
@@ -48,7 +49,7 @@ def test_each_row_is_in_one_part_that_counts(tmp_path: Path) -> None:
     for number in range(1, 140):
         put(store, number)
         assert sum(pq.read_metadata(path).num_rows for path in counting(tmp_path)) == 3 * number
-        assert len(counting(tmp_path)) <= 2 * parts.FAN
+        assert len(counting(tmp_path)) <= 2 * FAN
     store.close()
     assert any(part.first < part.last for part in found(tmp_path))
 
@@ -58,7 +59,7 @@ def test_merged_parts_become_one_again(tmp_path: Path) -> None:
     store = ParquetTables(tmp_path)
     for number in range(1, 1060):
         put(store, number, count=1)
-    assert [level for level in (parts.level(part) for part in parts.uncovered(found(tmp_path))) if level == 2] == [2]
+    assert [level for level in (parts.level(part, FAN) for part in parts.uncovered(found(tmp_path))) if level == 2] == [2]
     assert store.count("trades") == 1059 == sum(pq.read_metadata(path).num_rows for path in counting(tmp_path))
     store.close()
 
@@ -96,14 +97,14 @@ def test_a_folder_that_is_over_becomes_one_part(tmp_path: Path) -> None:
     store = ParquetTables(tmp_path)
     for number in range(1, 46):
         put(store, number)
-    for number in range(46, 46 + parts.FAN):
+    for number in range(46, 46 + FAN):
         put(store, number, start=MIDNIGHT + DAY)
     before, after = sorted((tmp_path / "market" / "table=trades").glob("date=*"))
     ledger = parts.ledger_of(before.parent)
     assert len(parts.counting(before, ledger)) == 1 == len(parts.counting(after, ledger))
-    assert store.count("trades") == 3 * (45 + parts.FAN)
+    assert store.count("trades") == 3 * (45 + FAN)
     # What comes late is a part beside it, and is merged with the next one that is over.
-    put(store, 46 + parts.FAN, start=MIDNIGHT - 46 * 10 * SECOND)
+    put(store, 46 + FAN, start=MIDNIGHT - 46 * 10 * SECOND)
     assert len(parts.counting(before, parts.ledger_of(before.parent))) == 2
     store.close()
 
@@ -160,13 +161,13 @@ def test_a_merge_that_fails_costs_no_row_and_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(merging, "_write", failing)
-        for number in range(1, parts.FAN + 5):
+        for number in range(1, FAN + 5):
             assert put(store, number)
-    assert "merged later" in caplog.text and store.count("trades") == 3 * (parts.FAN + 4)
+    assert "merged later" in caplog.text and store.count("trades") == 3 * (FAN + 4)
     assert not list(tmp_path.rglob(".*.tmp")) and all(part.first == part.last for part in found(tmp_path))
-    for number in range(parts.FAN + 5, 2 * parts.FAN + 5):
+    for number in range(FAN + 5, 2 * FAN + 5):
         put(store, number)
-    assert store.count("trades") == 3 * (2 * parts.FAN + 4) and any(part.first < part.last for part in found(tmp_path))
+    assert store.count("trades") == 3 * (2 * FAN + 4) and any(part.first < part.last for part in found(tmp_path))
     store.close()
 
 
