@@ -49,7 +49,7 @@ def command(**options: Any) -> int:
         store.close()
         raise NotFound(f"{error}; give the --root of the recorders (--remote, VPS_PATH), or its folder (--folder)") from None
     try:
-        with Lock(here / "state" / "sync.lock"):
+        with Lock(here / "state" / "sync.lock", "sync-cex is at work here already", "wait until it has ended, or give another --to"):
             done = _bring(Sync(store, here, checksum=options["checksum"]), entries, options)
     finally:
         store.close()

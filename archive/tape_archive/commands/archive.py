@@ -23,7 +23,7 @@ from tape_archive.commands import prune
 from tape_archive.format.atomic import sweep
 from tape_archive.format.compression import KINDS, Compression, compression
 from tape_archive.format.errors import NotFound, SettingsError, TapeError
-from tape_archive.format.lock import Lock, held
+from tape_archive.format.lock import held
 from tape_archive.format.ticks import of_folder
 from tape_archive.service import command as script
 from tape_archive.service import log_to_file
@@ -81,7 +81,7 @@ def command(**options: Any) -> int:
     if options["pruning"] and not rules.retention:
         raise SettingsError("--prune needs to know how long what is kept: archiver: retention: in --config")
     report, problem = Report(dry_run=options["dry_run"]), None
-    with Lock(root / "state" / "archiver.lock"), _logged(root, report):
+    with prune.working(root), _logged(root, report):
         try:
             _run(report, root, hot, target, folder, options)
             if options["pruning"]:

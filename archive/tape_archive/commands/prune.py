@@ -59,7 +59,7 @@ def command(**options: Any) -> int:
     if not root.is_dir():
         raise NotFound(f"{root} is not there; give the --root of the recorders")
     report = Report(dry_run=not options["apply"])
-    with Lock(root / "state" / "archiver.lock"):
+    with working(root):
         problem = run(report, root, msgspec.structs.replace(settings, retention=retention), options["target"], lossy, options)
     if options["as_json"]:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
@@ -68,6 +68,11 @@ def command(**options: Any) -> int:
     if problem is not None:
         raise problem
     return 3 if report.stayed else 0
+
+
+def working(root: Path) -> Lock:
+    """Only one archiver works on a root, whatever it does."""
+    return Lock(root / "state" / "archiver.lock", "the archiver is at work here already", "wait until it has ended")
 
 
 def _lossy(name: str) -> str:

@@ -65,7 +65,8 @@ class Client:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Client]:
         """While it may be asked. Raises Busy if another process backfills here."""
-        with Lock(self.root / "state" / f"{STREAM}.{self.venue}.lock"):
+        lock = self.root / "state" / f"{STREAM}.{self.venue}.lock"
+        with Lock(lock, "backfill is at work here already", "wait until it has ended: it fills the same gaps"):
             self._clock = TapeClock(after=self._tape.last_t())
             serving = asyncio.create_task(self.fetcher.run(), name="fetch")
             try:

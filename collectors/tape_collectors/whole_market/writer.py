@@ -45,6 +45,8 @@ _RECEIPT = 1
 #: how long rows took from the tape into the store, in s: the bounds of what is counted
 SLOW_S = 3.0
 DELAYS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0, 60.0, 600.0)
+#: a store that is back is found at the latest after so long
+_BACK_S = 10.0
 #: without news on any tape, look again after so long
 IDLE_S = 0.2
 
@@ -259,7 +261,7 @@ class TableWriter:
 
     def run(self, *, once: bool = False) -> bool:
         """Until stopped; ``once``: until the tapes have nothing new. Gives whether the tables have all that the tapes have."""
-        waits = delays()
+        waits = delays(cap_s=_BACK_S)
         while True:
             try:
                 moved = [one.step() for one in self.tapes]
@@ -273,7 +275,7 @@ class TableWriter:
                         self._save()
                         return True
                     time.sleep(IDLE_S)
-                waits = delays()
+                waits = delays(cap_s=_BACK_S)
                 self.why = ""
             except TapeError as error:
                 if not error.retry:
