@@ -144,7 +144,8 @@ def _one_of(spec: Spec, folder: Path, writer: str, run: Sequence[Part]) -> Part:
 
 def _write(spec: Spec, out: BinaryIO, files: Sequence[str]) -> None:
     with contextlib.ExitStack() as stack:
-        sources = [Source(spec, stack.enter_context(pq.ParquetFile(file))) for file in files]
+        # With pre_buffer, the default of late, Arrow has whole files in memory before their first row is read.
+        sources = [Source(spec, stack.enter_context(pq.ParquetFile(file, pre_buffer=False))) for file in files]
         size = part_files.group_rows(sum(one.count for one in sources))
         schema = schema_of(spec, labels=True)
         with pq.ParquetWriter(out, schema, **part_files.settings(spec)) as writer:
