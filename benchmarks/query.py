@@ -16,19 +16,11 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.tables import DAY, MINUTE, SYMBOLS, minutes, stores
+from benchmarks.tables import DAY, MINUTE, SYMBOLS, merge, minutes, stores
 from tape_archive.tables import Cursor, open_tables
-from tape_archive.tables.clickhouse import ClickHouseTables
 from tape_archive.tables.laws import SECOND
 
 STEP = 5 * MINUTE
-
-
-def merge(store: ClickHouseTables) -> None:
-    """Until the database has merged what it means to merge."""
-    with store._client() as client:
-        while client.command("SELECT count() FROM system.merges"):
-            time.sleep(0.5)
 
 
 def measure(kind: str, symbols: int) -> None:
@@ -48,8 +40,7 @@ def measure(kind: str, symbols: int) -> None:
             rows["symbol"] = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), SYMBOLS)
             store.insert("candles_5m", rows, Cursor("w", day + 1))
         wrote = time.monotonic() - wrote
-        if isinstance(store, ClickHouseTables):
-            merge(store)
+        merge(store)
         url = server.url() if server is not None else store.url
         store.close()
         anew = open_tables(url)

@@ -257,6 +257,12 @@ def _clickhouse(store: ClickHouseTables, table: str, batch: pa.Table, codec: Map
         return int(client.query(sql).result_rows[0][0]), used
 
 
+def merge(store: Tables) -> None:
+    """Until a ClickHouse has merged what it means to merge: what it does beside a query is not the query's."""
+    while isinstance(store, ClickHouseTables) and store._rows("SELECT count() FROM system.merges")[0][0]:
+        time.sleep(0.2)
+
+
 def missing(part: float) -> None:
     """The search for missing candles."""
     days = round(365 * part)
@@ -282,10 +288,7 @@ def missing(part: float) -> None:
                 batch = pa.table(whole).filter(pa.array(kept))
                 store.insert("candles_1m", batch, Cursor("w", day + 1))
             wrote = time.monotonic() - begun
-            if isinstance(store, ClickHouseTables):
-                # What merges beside the search is not the search's.
-                while store._rows("SELECT count() FROM system.merges")[0][0]:
-                    time.sleep(0.2)
+            merge(store)
             # Anew, in a process of its own: its memory is that of the search.
             url = server.url() if server is not None else store.url
             store.close()
