@@ -151,7 +151,9 @@ def _ordered(spec: Spec, table: pa.Table) -> pa.Table:
     order: npt.NDArray[np.intp] | None = None
     if not _rising(keys):
         # Rows mostly come in the order of time: then one stable sort by symbol is enough.
-        order = np.argsort(keys[0], kind="stable")
+        # NumPy sorts numbers of 16 bits by radix, five times as fast.
+        few = keys[0].min() >= 0 and keys[0].max() < 1 << 16
+        order = np.argsort(keys[0].astype(np.uint16) if few else keys[0], kind="stable")
         if not _rising(sorted_keys := [key[order] for key in keys]):
             order = np.lexsort(keys[::-1])
             sorted_keys = [key[order] for key in keys]
