@@ -169,9 +169,9 @@ def awaited(store: str, one: Difference, first: int, last: int, left: Sequence[L
     else:
         ids = set(rows["trade_id"].to_pylist())
         lacking = [id for id in range(first, last + 1) if id not in ids]
-        # Before the first row, and where there is none, nobody knows how many there are.
-        begun = min(ids, default=last + 1)
-        open_ = sum(id < begun for id in lacking) if any(not row["rows"] for row in mine) else 0
+        # Before the first row, behind the last one, and where there is none, nobody knows how many there are.
+        begun, ended = min(ids, default=last + 1), max(ids, default=last + 1)
+        open_ = sum(not begun <= id <= ended for id in lacking) if any(not row["rows"] for row in mine) else 0
         waiting = open_ + min(len(lacking) - open_, sum(row["rows"] for row in mine))
     return 0, waiting, len(lacking) - waiting
 

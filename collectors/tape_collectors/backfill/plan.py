@@ -133,7 +133,8 @@ def _lived(hole: Hole, life: Life, now_ns: int) -> Hole | None:
         return hole if hole.to_ns >= life.since_ns and hole.from_ns <= until else None
     step = hole.step
     first = hole.first + max(0, -(-(life.since_ns // step * step - hole.first) // step)) * step
-    last = last_over(hole, until)
+    # The candle in which it was delisted is one, though it ended with the instrument.
+    last = min(last_over(hole, now_ns - SETTLED_NS), hole.first + (until - hole.first) // step * step)
     return cut_to(hole, first, last) if first <= last else None
 
 

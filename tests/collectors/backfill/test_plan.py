@@ -110,6 +110,13 @@ def test_a_delisted_symbol_comes_from_the_archive() -> None:
     assert sum(piece.rows for piece in made.pieces) == 1000
 
 
+def test_the_candle_in_which_a_symbol_was_delisted_is_one() -> None:
+    at = NOW // (MINUTE * MS) * MINUTE * MS - 5 * DAY * MS
+    for passed, rows in ((0, 10), (1, 11), (35_000 * MS, 11), (MINUTE * MS, 11), (MINUTE * MS + 1, 12)):
+        lives = {"OLDUSDT": Life(0, at + passed, rest=False)}
+        assert sum(piece.rows for piece in plan([candles(5 * 1440 + 10, 20, symbol="OLDUSDT")], NOW, lives).pieces) == rows
+
+
 def test_a_whole_month_is_a_file_and_its_ends_are_requests() -> None:
     hole = candles(60 * 1440, 50 * 1440)
     made = plan([hole], NOW, LIVES)
