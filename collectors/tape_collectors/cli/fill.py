@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import select
 import signal
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tape_archive.format.errors import NotFound
+from tape_archive.format.errors import Busy, NotFound
 from tape_archive.format.layout import element
 from tape_archive.format.lock import Lock
 from tape_archive.service import collect_seldom, log_setup
@@ -22,8 +25,12 @@ from tape_collectors.cli.options import addressed, listed
 if TYPE_CHECKING:
     from tape_collectors.whole_market.writer import TableWriter
 
-#: of a recorder that was killed the writer goes on until it has read up to the next recorder's tape, and that one's begins again and again
+#: of a recorder that was killed the writer goes on until it has read up to the next recorder's tape
 _WRITTEN = ("another process writes these tables", "the writer of a recorder that was killed ends by itself when it has caught up")
+#: whether the lock is free is looked at so often
+_AGAIN_S = 0.5
+
+log = logging.getLogger(__name__)
 
 
 @click.command("fill")
@@ -85,7 +92,7 @@ def command(
     with ExitStack() as locks:
         for stream in streams.values():
             lock = Lock(state / f"tables-{element(venue)}-{element(stream)}.lock", *_WRITTEN)
-            locks.enter_context(lock)
+            locks.enter_context(_waited(lock) if follow else lock)
         made = open_tapes(Path(root), tables, venue, types or (), custom or (), shard, tuple(streams))
         writer = TableWriter(made, drain_s, status=status_of(state, shard.replace("/", "-of-"), tuple(streams)))
         if follow:
@@ -106,6 +113,27 @@ def command(
     rows = sum(tape.inserted for tape in made)
     click.echo(json.dumps({"rows": rows, "whole": whole, "why": writer.why}) if as_json else f"{rows:,} rows written to {tables.url}")
     return 0 if whole else 3
+
+
+@contextmanager
+def _waited(lock: Lock) -> Iterator[None]:
+    """The next recorder's writer has patience with that of the one that was killed, as long as its own recorder lives."""
+    told = over = False
+    while True:
+        try:
+            lock.__enter__()
+            break
+        except Busy as error:
+            if over:
+                raise
+            if not told:
+                log.warning("this writer of tables waits for the one before", extra={"why": str(error)})
+            told = True
+            over = bool(select.select([sys.stdin], [], [], _AGAIN_S)[0])
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
 
 
 def _stay_small() -> None:
