@@ -1,4 +1,5 @@
-"""Merging the parts of a folder as they grow in number: 16 or 32 become one, and as many of those; and those of a folder that is over, one.
+"""Merging the parts of a folder as they grow in number: 8 or 32 become one, as many of those one again, and so
+on; and those of a folder that is over become one.
 
 It happens beside the inserts, in a thread of its own, a few rows of each part at a time: an insert never waits for it, and memory does not
 depend on how large parts are. What was merged is deleted one merge later, so that a reader that has just listed a folder finds its files.
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 #: the values of a row's key columns
 Key = tuple[Any, ...]
 #: parts that are larger together are left as they are, bytes
-MOST = 128 << 20
+MOST = 64 << 20
 #: rows of each part that are in memory at a time
 _PIECE = 512
 #: with so many times their fan of parts in a folder an insert waits for the merge after all
@@ -110,7 +111,7 @@ def grown(spec: Spec, folder: Path, writer: str) -> None:
     while counting:
         level = parts.level(counting[-1], fan)
         run = [part for part in counting if parts.level(part, fan) == level]
-        if level > 1 or len(run) < fan or run != counting[-len(run) :] or _bytes(run) > MOST:
+        if len(run) < fan or run != counting[-len(run) :] or _bytes(run) > MOST:
             return
         counting[-len(run) :] = [_one_of(spec, folder, writer, run)]
 

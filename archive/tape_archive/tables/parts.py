@@ -24,7 +24,7 @@ _PART = re.compile(r"^part-(.+)-(\d{12})-(\d{12})\.parquet$")
 _DATE: dict[Partition, str] = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y", "none": "all"}
 _SECOND = 1_000_000_000
 #: so many parts of a size become one; of lists of levels, of which a part is large, fewer: a merge has a piece of each in memory
-_FAN, _FAN_OF_LISTS = 32, 16
+_FAN, _FAN_OF_LISTS = 32, 8
 
 
 #: the first time of a folder, the first behind it (unix ns), and the folder
@@ -146,9 +146,11 @@ def fan(spec: Spec) -> int:
 
 
 def level(part: Part, fan: int) -> int:
-    """0: a batch; 1: some dozens of them; 2: hundreds."""
-    count = part.last - part.first + 1
-    return 0 if count < fan else 1 if count < fan * fan else 2
+    """0: a batch, or a few; 1: merged of as many batches as the fan says; 2: of as many of those."""
+    count, found = part.last - part.first + 1, 0
+    while count >= fan:
+        count, found = count // fan, found + 1
+    return found
 
 
 def counting(folder: Path, ledger: Mapping[str, int]) -> list[str]:
