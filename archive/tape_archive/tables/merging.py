@@ -34,8 +34,8 @@ Key = tuple[Any, ...]
 MOST = 64 << 20
 #: rows of each part that are in memory at a time
 _PIECE = 512
-#: with so many times their fan of parts in a folder an insert waits for the merge after all
-_LATE = 8
+#: with so many more parts in a folder an insert waits for the merge after all
+_LATE = 256
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ class Merger:
         count = self._parts.get(folder)
         count = self._parts[folder] = len(parts.parts_in(folder)) if count is None else count + 1
         running, fan = self._under_way.get(folder), parts.fan(spec)
-        if running is not None and (running.done() or count >= _LATE * fan):
+        if running is not None and (running.done() or count >= _LATE):
             running.result()
             del self._under_way[folder]
             count, running = self._parts[folder], None

@@ -85,7 +85,7 @@ def command(
     if not (Path(root) / "raw").is_dir() and not follow:
         raise NotFound(f"no tape under {root}; give the --root of market-record")
     if follow:
-        _stay_small()
+        _beside_a_recorder()
     state, url = Path(root) / "state", store or f"parquet://{root}"
     tables = open_tables(url)
     streams = streams_of(venue, shard, tapes or ())
@@ -136,8 +136,9 @@ def _waited(lock: Lock) -> Iterator[None]:
         lock.__exit__(None, None, None)
 
 
-def _stay_small() -> None:
-    """Beside a recorder memory counts, and pandas is not needed."""
+def _beside_a_recorder() -> None:
+    """Memory counts, and pandas is not needed. Ctrl-C, which reaches the whole terminal, is the recorder's: it seals its tapes first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.meta_path.insert(0, _WithoutPandas)
 
 
@@ -154,8 +155,6 @@ class _WithoutPandas:
 def _until_told(writer: TableWriter) -> None:
     """The recorder's own process ends: standard input ends with it, however it dies."""
     signal.signal(signal.SIGTERM, lambda *_: writer.stop())
-    # Ctrl-C reaches the whole terminal: the recorder seals its tapes first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 4096):

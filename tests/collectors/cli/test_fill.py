@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def test_the_writer_of_the_next_recorder_waits(tmp_path: Path, lives: bool) -> N
         child = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
         assert child.stdin is not None and child.stderr is not None
         assert "waits for the one before" in child.stderr.readline()
+        child.send_signal(signal.SIGINT)
         if not lives:
             assert child.communicate(timeout=60)[1].startswith("error: another process writes these tables")
     if lives:
